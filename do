@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Everything a newcomer needs: installs what is missing, builds, runs.
+#   ./do demo    which languages does a quantization of the embedded model hurt?
+#   ./do test    every test; the last line counts them
+#   ./do bench   speed of the kernels beside the machine's own limits
+#   ./do asan    the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   ./do fuzz    the parsers under libFuzzer, FUZZ_SECONDS each (default 60; needs clang)
+#   ./do setup   only the set-up and the build
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf '%s\n' "$*" >&2; }
+
+have_lib() { pkg-config --exists "$1" 2>/dev/null; }
+
+missing_packages() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v pkg-config >/dev/null || missing+=(pkg-config)
+    command -v ninja >/dev/null || missing+=(ninja-build)
+    command -v meson >/dev/null || missing+=(meson)
+    command -v python3 >/dev/null || missing+=(python3)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    # the serial OpenBLAS obeys qdisp's own thread count exactly; any other works too
+    have_lib openblas || missing+=(libopenblas-serial-dev)
+    have_lib libutf8proc || missing+=(libutf8proc-dev)
+    have_lib libpcre2-8 || missing+=(libpcre2-dev)
+    have_lib jansson || missing+=(libjansson-dev)
+    have_lib popt || missing+=(libpopt-dev)
+    printf '%s\n' "${missing[@]}"
+}
+
+install_packages() {
+    local missing root=()
+    mapfile -t missing < <(missing_packages | sed '/^$/d')
+    [ ${#missing[@]} -eq 0 ] && return
+    if ! command -v apt-get >/dev/null; then
+        say "qdisp needs these (by their Debian names); install them and run again: ${missing[*]}"
+        exit 1
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { say "as root, please: apt-get install ${missing[*]}"; exit 1; }
+        root=(sudo)
+    fi
+    say "installing: ${missing[*]}"
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# build FOLDER [meson options]: configures once, then compiles
+build() {
+    local folder=$1
+    shift
+    [ -f "$folder/build.ninja" ] || meson setup "$folder" "$@" >&2
+    ninja -C "$folder" | tail -n 1 >&2
+}
+
+# a local virtual environment with the Python package and pytest
+python_environment() {
+    [ -x .venv/bin/python ] || python3 -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check pytest numpy cffi setuptools wheel
+    QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0 \
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation ./bindings/python
+}
+
+case "${1:-help}" in
+setup)
+    install_packages
+    build build
+    ;;
+demo)
+    install_packages
+    build build
+    build/lib/qdisp diagnose examples/data/model --corpus examples/data/text "${@:2}"
+    ;;
+test)
+    install_packages
+    build build
+    python_environment
+    failed=0
+    meson test -C build --no-rebuild --print-errorlogs "${@:2}" || failed=1
+    .venv/bin/python -m pytest -q -rs --junitxml=build/pytest.xml bindings/python/tests || failed=1
+    python3 test/count.py build/meson-logs/testlog.json build/pytest.xml || failed=1
+    exit $failed
+    ;;
+bench)
+    install_packages
+    build build
+    shift
+    test/bench/run.sh build "$@"
+    ;;
+asan)
+    install_packages
+    build build-asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+    ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        meson test -C build-asan --no-rebuild --print-errorlogs --no-suite install "${@:2}" || true
+    python3 test/count.py build-asan/meson-logs/testlog.json
+    ;;
+fuzz)
+    install_packages
+    CC=clang build build-fuzz -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true
+    test/hostile/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}"
+    ;;
+*)
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    ;;
+esac

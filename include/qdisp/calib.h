@@ -1,0 +1,56 @@
+/* qdisp/calib.h - activation statistics by language: what every language sends into every linear map. */
+#ifndef QDISP_CALIB_H
+#define QDISP_CALIB_H
+
+#include <qdisp/base.h>
+#include <qdisp/corpus.h>
+#include <qdisp/model.h>
+#include <qdisp/table.h>
+#include <qdisp/tokenizer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Statistics of a model's activations by language: sums of x_j^2 for the input x of every linear map (and of the output
+ * head), sums of |h| of the residual stream after the embedding and after every layer, and counts of tokens and bytes.
+ * Kept in two folds, "fit" and "guard" (every fourth line), so that a quantizer can check itself on text that it was
+ * not fitted to. The first position of every sequence (the beginning-of-sequence token) is left out.
+ * An accumulator: one thread at a time; several merge into one. */
+typedef struct qdisp_calib qdisp_calib;
+
+/* Empty statistics for a model. Errors: ENOMEM. */
+QDISP_API qdisp_status qdisp_calib_new(const qdisp_model *model, qdisp_calib **out);
+QDISP_API void qdisp_calib_free(qdisp_calib *calib);
+
+/* Runs the model over every line of every language of the corpus and adds what it saw. Errors: EMISMATCH (a model or
+ * tokenizer that does not belong to these statistics), ENUMERIC (activations that are not finite: names the map),
+ * ECANCELLED, ENOMEM; on failure nothing was added. Cost: one forward pass. Progress: "calibrating". */
+QDISP_API qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model,
+                                           const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus);
+/* Adds rows that a host engine saw: rows[n_rows * n_in], the inputs of the linear map whose weight is `tensor`, for a
+ * language; guard: 0 adds to the fit fold, 1 to the guard fold; n_bytes of text that they stand for (0 if not known;
+ * count it once, with one tensor). Errors: ENOTFOUND (tensor), EINVAL (n_in), ENUMERIC, ENOMEM. */
+QDISP_API qdisp_status qdisp_calib_feed(qdisp_calib *calib, const char *language, int guard, const char *tensor,
+                                        const float *rows, size_t n_rows, size_t n_in, size_t n_bytes);
+/* Adds from to into. Errors: EMISMATCH (other linear maps), ENOMEM. */
+QDISP_API qdisp_status qdisp_calib_merge(qdisp_calib *into, const qdisp_calib *from);
+
+/* Saves as a safetensors file (F64 sums, counts in the metadata) and opens it again. Errors: EIO, EFORMAT, ENOMEM. */
+QDISP_API qdisp_status qdisp_calib_save(const qdisp_calib *calib, const char *path);
+QDISP_API qdisp_status qdisp_calib_open(qdisp_ctx *ctx, const char *path, qdisp_calib **out);
+
+/* Table "calibration", a row a language: language, n_tokens, n_bytes, tokens_per_byte, mean_abs_embed, mean_abs_layer_0 ... */
+QDISP_API qdisp_status qdisp_calib_describe(const qdisp_calib *calib, qdisp_table **out);
+
+/* Table "languages", a row a language: language, kurtosis_eff (excess kurtosis of the weights as the language uses them:
+ * M_p = sum_j omega_j mean_i (w_ij - mu)^p with omega_j = E[x_j^2] / sum E[x^2]; mean over the linear maps
+ * weighted by size), kurtosis_eff_max (largest map), outlier_activation (mean |h| of the outlier layers over that of all
+ * layers; outlier layers are the quarter of the layers, at least one, whose largest weight kurtosis is highest).
+ * Errors: EMISMATCH. Cost: one pass over the weights, whatever the number of languages. */
+QDISP_API qdisp_status qdisp_calib_languages(const qdisp_calib *calib, const qdisp_model *model, qdisp_table **out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

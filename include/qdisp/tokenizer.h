@@ -1,0 +1,40 @@
+/* qdisp/tokenizer.h - text to token ids and back, identical to the model's own tokenizer. */
+#ifndef QDISP_TOKENIZER_H
+#define QDISP_TOKENIZER_H
+
+#include <qdisp/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An immutable tokenizer; any number of threads may use it at once. */
+typedef struct qdisp_tokenizer qdisp_tokenizer;
+
+/* Opens tokenizer.json (a path to the file, or to the folder that holds it). Kinds: byte-level BPE.
+ * Errors: ENOTFOUND, EIO, EFORMAT (file, member and reason), EUNSUPPORTED (names the part), ENOMEM. */
+QDISP_API qdisp_status qdisp_tokenizer_open(qdisp_ctx *ctx, const char *path, qdisp_tokenizer **out);
+QDISP_API void qdisp_tokenizer_free(qdisp_tokenizer *tokenizer);
+
+/* Encodes text[n_bytes] (UTF-8, may hold NUL) without adding special tokens; added tokens in the text are recognized.
+ * ids[capacity] receives the ids; starts[capacity] (may be NULL) the byte offset in the text, as given, where each
+ * token begins; *n_ids the number of tokens. If capacity is too small nothing is written but *n_ids, and the result
+ * is QDISP_OK: call again with room (n_bytes + 1 always suffices without a normalizer).
+ * Errors: EENCODING (byte offset), EINVAL, ENOMEM. */
+QDISP_API qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char *text, size_t n_bytes,
+                                              int32_t *ids, size_t *starts, size_t capacity, size_t *n_ids);
+/* Decodes ids[n_ids] to text[capacity] (bytes; not NUL-terminated); *n_bytes is the length, and nothing else is
+ * written if capacity is too small. skip_special: leave special tokens out. Bytes that are not UTF-8 together become
+ * U+FFFD as the reference does. Errors: EINVAL (an id outside the vocabulary), ENOMEM. */
+QDISP_API qdisp_status qdisp_tokenizer_decode(const qdisp_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+                                              int skip_special, char *text, size_t capacity, size_t *n_bytes);
+
+QDISP_API size_t qdisp_tokenizer_n_vocab(const qdisp_tokenizer *tokenizer);
+/* Id of a token by its vocabulary string, or -1; the string of an id, or NULL (owned by the tokenizer). */
+QDISP_API int32_t qdisp_tokenizer_id(const qdisp_tokenizer *tokenizer, const char *token);
+QDISP_API const char *qdisp_tokenizer_token(const qdisp_tokenizer *tokenizer, int32_t id);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,311 @@
+/* calibrate.c - the accumulator: made, fed, merged, asked. Sums are f64 and added in a fixed order. */
+#include "calib/calib.h"
+
+#include "corpus/sequences.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+qdisp_status qd_calib_make(qdisp_ctx *ctx, size_t n_linears, size_t n_layer, size_t n_embd, qdisp_calib **out) {
+    qdisp_calib *c = qd_alloc(ctx, 1, sizeof *c);
+    if (!c) return QDISP_ENOMEM;
+    c->ctx = qd_ctx_ref(ctx);
+    c->n_layer = n_layer;
+    c->n_embd = n_embd;
+    c->names = qd_alloc(ctx, n_linears, sizeof *c->names);
+    c->n_in = qd_alloc(ctx, n_linears, sizeof *c->n_in);
+    c->offsets = qd_alloc(ctx, n_linears, sizeof *c->offsets);
+    if (!c->names || !c->n_in || !c->offsets) {
+        qdisp_calib_free(c);
+        return QDISP_ENOMEM;
+    }
+    c->n_linears = n_linears;
+    *out = c;
+    return QDISP_OK;
+}
+
+qdisp_status qd_calib_layout(qdisp_calib *c) {
+    c->total = 0;
+    for (size_t i = 0; i < c->n_linears; i++) {
+        c->offsets[i] = c->total;
+        if (c->n_in[i] == 0 || c->n_in[i] > SIZE_MAX / 16 - c->total)
+            return qd_fail(c->ctx, QDISP_EFORMAT, "linear map %s: %zu inputs", c->names[i], c->n_in[i]);
+        c->total += c->n_in[i];
+    }
+    return QDISP_OK;
+}
+
+qdisp_status qdisp_calib_new(const qdisp_model *model, qdisp_calib **out) {
+    qdisp_calib *c;
+    QD_TRY(qd_calib_make(model->ctx, model->n_linears, model->info.n_layer, model->info.n_embd, &c));
+    qdisp_status status = QDISP_OK;
+    for (size_t i = 0; i < c->n_linears && status == QDISP_OK; i++) {
+        c->n_in[i] = model->linears[i].n_in;
+        c->names[i] = qd_strdup(c->ctx, model->tensors[model->linears[i].i_weight].name);
+        if (!c->names[i]) status = QDISP_ENOMEM;
+    }
+    if (status == QDISP_OK) status = qd_calib_layout(c);
+    if (status == QDISP_OK) *out = c;
+    else qdisp_calib_free(c);
+    return status;
+}
+
+static void fold_free(qdisp_ctx *ctx, qd_calib_fold *f) {
+    qd_free(ctx, f->squares);
+    qd_free(ctx, f->n_rows);
+    qd_free(ctx, f->abs_sums);
+    memset(f, 0, sizeof *f);
+}
+
+static qdisp_status fold_new(const qdisp_calib *c, qd_calib_fold *f) {
+    memset(f, 0, sizeof *f);
+    f->squares = qd_alloc(c->ctx, c->total, sizeof *f->squares);
+    f->n_rows = qd_alloc(c->ctx, c->n_linears, sizeof *f->n_rows);
+    f->abs_sums = qd_alloc(c->ctx, c->n_layer + 1, sizeof *f->abs_sums);
+    if (f->squares && f->n_rows && f->abs_sums) return QDISP_OK;
+    fold_free(c->ctx, f);
+    return QDISP_ENOMEM;
+}
+
+void qdisp_calib_free(qdisp_calib *c) {
+    if (!c) return;
+    for (size_t i = 0; i < c->n_languages; i++) {
+        qd_free(c->ctx, c->languages[i].tag);
+        for (size_t f = 0; f < QD_N_FOLDS; f++) fold_free(c->ctx, &c->languages[i].folds[f]);
+    }
+    qd_free(c->ctx, c->languages);
+    for (size_t i = 0; i < c->n_linears; i++) qd_free(c->ctx, c->names[i]);
+    qd_free(c->ctx, c->names);
+    qd_free(c->ctx, c->n_in);
+    qd_free(c->ctx, c->offsets);
+    qdisp_ctx *ctx = c->ctx;
+    qd_free(ctx, c);
+    qdisp_ctx_free(ctx);
+}
+
+size_t qd_calib_find(const qdisp_calib *c, const char *tag) {
+    for (size_t i = 0; i < c->n_languages; i++)
+        if (!strcmp(c->languages[i].tag, tag)) return i;
+    return (size_t)-1;
+}
+
+qdisp_status qd_calib_get(qdisp_calib *c, const char *tag, size_t *i_language) {
+    *i_language = qd_calib_find(c, tag);
+    if (*i_language != (size_t)-1) return QDISP_OK;
+    QD_TRY(qd_grow(c->ctx, (void **)&c->languages, &c->cap, c->n_languages + 1, sizeof *c->languages));
+    qd_calib_language language = {.tag = qd_strdup(c->ctx, tag)};
+    qdisp_status status = language.tag ? fold_new(c, &language.folds[0]) : QDISP_ENOMEM;
+    if (status == QDISP_OK) status = fold_new(c, &language.folds[1]);
+    if (status != QDISP_OK) {
+        fold_free(c->ctx, &language.folds[0]);
+        qd_free(c->ctx, language.tag);
+        return status;
+    }
+    *i_language = c->n_languages;
+    c->languages[c->n_languages++] = language;
+    return QDISP_OK;
+}
+
+qdisp_status qd_calib_check(const qdisp_calib *c, const qdisp_model *model) {
+    bool same = c->n_linears == model->n_linears && c->n_layer == model->info.n_layer;
+    for (size_t i = 0; same && i < c->n_linears; i++)
+        same = c->n_in[i] == model->linears[i].n_in &&
+               !strcmp(c->names[i], model->tensors[model->linears[i].i_weight].name);
+    return same ? QDISP_OK
+                : qd_fail(c->ctx, QDISP_EMISMATCH, "the calibration is of another model: calibrate this one first");
+}
+
+bool qd_calib_energy(const qdisp_calib *c, size_t i_language, size_t fold, size_t i_linear, double *out) {
+    const qd_calib_language *language = &c->languages[i_language];
+    size_t n_in = c->n_in[i_linear], offset = c->offsets[i_linear];
+    uint64_t n_rows = 0;
+    memset(out, 0, n_in * sizeof *out);
+    for (size_t f = 0; f < QD_N_FOLDS; f++) {
+        if (fold != QD_N_FOLDS && f != fold) continue;
+        n_rows += language->folds[f].n_rows[i_linear];
+        for (size_t j = 0; j < n_in; j++) out[j] += language->folds[f].squares[offset + j];
+    }
+    for (size_t j = 0; n_rows > 0 && j < n_in; j++) out[j] /= (double)n_rows;
+    return n_rows > 0;
+}
+
+double qd_calib_tokens_per_byte(const qdisp_calib *c, size_t i_language) {
+    const qd_calib_fold *f = c->languages[i_language].folds;
+    uint64_t n_bytes = f[0].n_bytes + f[1].n_bytes;
+    /* rows fed by a host count through the first map that has any */
+    uint64_t n_tokens = f[0].n_tokens + f[1].n_tokens;
+    for (size_t i = 0; n_tokens == 0 && i < c->n_linears; i++) n_tokens = f[0].n_rows[i] + f[1].n_rows[i];
+    return n_bytes > 0 ? (double)n_tokens / (double)n_bytes : NAN;
+}
+
+static qdisp_status check_finite(const qdisp_calib *c, const char *tag, const qd_calib_fold *f) {
+    for (size_t i = 0; i < c->n_linears; i++)
+        for (size_t j = 0; j < c->n_in[i]; j++)
+            if (!isfinite(f->squares[c->offsets[i] + j]))
+                return qd_fail(c->ctx, QDISP_ENUMERIC, "language %s: the input %zu of %s is not finite", tag, j,
+                               c->names[i]);
+    return QDISP_OK;
+}
+
+static void fold_add(const qdisp_calib *c, qd_calib_fold *into, const qd_calib_fold *from) {
+    for (size_t j = 0; j < c->total; j++) into->squares[j] += from->squares[j];
+    for (size_t i = 0; i < c->n_linears; i++) into->n_rows[i] += from->n_rows[i];
+    for (size_t i = 0; i <= c->n_layer; i++) into->abs_sums[i] += from->abs_sums[i];
+    into->n_tokens += from->n_tokens;
+    into->n_bytes += from->n_bytes;
+}
+
+qdisp_status qdisp_calib_merge(qdisp_calib *into, const qdisp_calib *from) {
+    bool same = into->n_linears == from->n_linears && into->n_layer == from->n_layer;
+    for (size_t i = 0; same && i < into->n_linears; i++)
+        same = into->n_in[i] == from->n_in[i] && !strcmp(into->names[i], from->names[i]);
+    if (!same) return qd_fail(into->ctx, QDISP_EMISMATCH, "the two calibrations are of unlike models");
+    for (size_t l = 0; l < from->n_languages; l++) { /* all that can fail comes first */
+        size_t i_language;
+        QD_TRY(qd_calib_get(into, from->languages[l].tag, &i_language));
+    }
+    for (size_t l = 0; l < from->n_languages; l++) {
+        qd_calib_language *language = &into->languages[qd_calib_find(into, from->languages[l].tag)];
+        for (size_t f = 0; f < QD_N_FOLDS; f++) fold_add(into, &language->folds[f], &from->languages[l].folds[f]);
+    }
+    return QDISP_OK;
+}
+
+qdisp_status qdisp_calib_feed(qdisp_calib *c, const char *language, int guard, const char *tensor, const float *rows,
+                              size_t n_rows, size_t n_in, size_t n_bytes) {
+    size_t i = 0, i_language;
+    while (i < c->n_linears && strcmp(c->names[i], tensor)) i++;
+    if (i == c->n_linears) return qd_fail(c->ctx, QDISP_ENOTFOUND, "the model has no linear map '%s'", tensor);
+    if (n_in != c->n_in[i] || !language || !*language)
+        return qd_fail(c->ctx, QDISP_EINVAL, "%s has %zu inputs, the rows %zu (language '%s')", tensor, c->n_in[i],
+                       n_in, language ? language : "");
+    for (size_t k = 0; k < n_rows * n_in; k++)
+        if (!isfinite(rows[k]))
+            return qd_fail(c->ctx, QDISP_ENUMERIC, "language %s, %s: row %zu, input %zu is not finite", language, tensor,
+                           k / n_in, k % n_in);
+    QD_TRY(qd_calib_get(c, language, &i_language));
+    qd_calib_fold *f = &c->languages[i_language].folds[guard ? 1 : 0];
+    c->ctx->kernels->column_squares(rows, n_rows, n_in, n_in, f->squares + c->offsets[i]);
+    f->n_rows[i] += n_rows;
+    f->n_bytes += n_bytes;
+    return QDISP_OK;
+}
+
+/* One run over the lines of a language and fold. Chunks have accumulators of their own, merged in their order, so that
+ * the sums do not depend on the number of threads. */
+typedef struct collector {
+    const qdisp_calib *calib;
+    const size_t *starts;
+    qd_calib_fold chunks[QD_RUN_MAX_CHUNKS];
+    qd_calib_fold sum;
+} collector;
+
+static qdisp_status on_linear_input(void *user, const qd_chunk *chunk, size_t i_linear, const float *x, unsigned w) {
+    collector *k = user;
+    const qdisp_calib *c = k->calib;
+    qd_calib_fold *f = &k->chunks[chunk->i_chunk % QD_RUN_MAX_CHUNKS];
+    (void)w;
+    for (size_t s = chunk->i_seq; s < chunk->i_seq + chunk->n_seq; s++) {
+        size_t first = k->starts[s] - chunk->i_row + 1, n_rows = k->starts[s + 1] - k->starts[s] - 1;
+        c->ctx->kernels->column_squares(x + first * c->n_in[i_linear], n_rows, c->n_in[i_linear], c->n_in[i_linear],
+                                        f->squares + c->offsets[i_linear]);
+        f->n_rows[i_linear] += n_rows;
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status on_hidden(void *user, const qd_chunk *chunk, size_t i_layer, const float *h, unsigned w) {
+    collector *k = user;
+    size_t n_embd = k->calib->n_embd;
+    qd_calib_fold *f = &k->chunks[chunk->i_chunk % QD_RUN_MAX_CHUNKS];
+    (void)w;
+    for (size_t s = chunk->i_seq; s < chunk->i_seq + chunk->n_seq; s++) {
+        size_t first = k->starts[s] - chunk->i_row + 1, n_rows = k->starts[s + 1] - k->starts[s] - 1;
+        f->abs_sums[i_layer] += k->calib->ctx->kernels->abs_sum(h + first * n_embd, n_rows * n_embd);
+        if (i_layer == 0) f->n_tokens += n_rows;
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status on_chunks_done(void *user, size_t i_chunk, size_t n_chunks) {
+    collector *k = user;
+    const qdisp_calib *c = k->calib;
+    for (size_t i = i_chunk; i < i_chunk + n_chunks; i++) {
+        qd_calib_fold *f = &k->chunks[i % QD_RUN_MAX_CHUNKS];
+        fold_add(c, &k->sum, f);
+        memset(f->squares, 0, c->total * sizeof *f->squares);
+        memset(f->n_rows, 0, c->n_linears * sizeof *f->n_rows);
+        memset(f->abs_sums, 0, (c->n_layer + 1) * sizeof *f->abs_sums);
+        f->n_tokens = 0;
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status collect_fold(qdisp_calib *c, size_t i_language, size_t fold, const qdisp_model *model,
+                                 const qd_sequences *s) {
+    collector *k = qd_alloc(c->ctx, 1, sizeof *k);
+    if (!k) return QDISP_ENOMEM;
+    qdisp_status status = fold_new(c, &k->sum);
+    size_t n_chunks = qd_model_chunks(s->starts, s->n_seq, NULL);
+    for (size_t i = 0; i < QD_RUN_MAX_CHUNKS && i < n_chunks && status == QDISP_OK; i++)
+        status = fold_new(c, &k->chunks[i]);
+    k->calib = c;
+    k->starts = s->starts;
+    qd_run run = {.user = k, .linear_input = on_linear_input, .hidden = on_hidden, .chunks_done = on_chunks_done,
+                  .tap_head = true};
+    if (status == QDISP_OK) status = qd_model_run(model, s->ids, s->starts, s->n_seq, &run);
+    qd_calib_language *language = &c->languages[i_language];
+    if (status == QDISP_OK) status = check_finite(c, language->tag, &k->sum);
+    for (size_t i = 0; i < s->n_seq; i++) k->sum.n_bytes += s->n_bytes[i];
+    if (status == QDISP_OK) fold_add(c, &language->folds[fold], &k->sum);
+    for (size_t i = 0; i < QD_RUN_MAX_CHUNKS; i++) fold_free(c->ctx, &k->chunks[i]);
+    fold_free(c->ctx, &k->sum);
+    qd_free(c->ctx, k);
+    return status;
+}
+
+/* Lines of a fold: every QD_GUARD_EVERY-th guards. A corpus of fewer lines has an empty guard fold. */
+static size_t fold_lines(size_t n_lines, size_t fold, size_t *lines) {
+    size_t n = 0;
+    for (size_t i = 0; i < n_lines; i++)
+        if ((i % QD_GUARD_EVERY == QD_GUARD_EVERY - 1) == (fold == 1)) lines[n++] = i;
+    return n;
+}
+
+static qdisp_status collect_language(qdisp_calib *c, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                                     const qdisp_corpus *corpus, size_t l) {
+    size_t n_lines = qdisp_corpus_n_lines(corpus), i_language;
+    QD_TRY(qd_calib_get(c, qdisp_corpus_language(corpus, l), &i_language));
+    size_t *lines = qd_alloc(c->ctx, n_lines, sizeof *lines);
+    if (!lines) return QDISP_ENOMEM;
+    qdisp_status status = QDISP_OK;
+    for (size_t fold = 0; fold < QD_N_FOLDS && status == QDISP_OK; fold++) {
+        qd_sequences s;
+        size_t n = fold_lines(n_lines, fold, lines);
+        if (n == 0) continue;
+        status = qd_sequences_make(c->ctx, tokenizer, corpus, l, lines, n, model->info.bos_id, model->info.n_vocab, &s);
+        if (status != QDISP_OK) break;
+        status = collect_fold(c, i_language, fold, model, &s);
+        qd_sequences_clear(&s);
+    }
+    qd_free(c->ctx, lines);
+    return status;
+}
+
+qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                                 const qdisp_corpus *corpus) {
+    qdisp_calib *fresh;
+    QD_TRY(qd_calib_check(calib, model));
+    QD_TRY(qdisp_calib_new(model, &fresh));
+    qdisp_status status = QDISP_OK;
+    size_t n = qdisp_corpus_n_languages(corpus);
+    for (size_t l = 0; l < n && status == QDISP_OK; l++) {
+        status = qd_progress(calib->ctx, "calibrating", (double)l / (double)n);
+        if (status == QDISP_OK) status = collect_language(fresh, model, tokenizer, corpus, l);
+    }
+    if (status == QDISP_OK) status = qdisp_calib_merge(calib, fresh);
+    if (status == QDISP_OK) status = qd_progress(calib->ctx, "calibrating", 1);
+    qdisp_calib_free(fresh);
+    return status;
+}

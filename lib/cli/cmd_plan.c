@@ -1,0 +1,52 @@
+/* cmd_plan.c - how each tensor is to be quantized: a table that may be edited. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+static int run(int argc, const char **argv) {
+    const char *stats = NULL, *method = "la-aciq", *group = NULL, *roles = NULL, *objective = NULL, *args[1];
+    int bits = 4, full_range = 0, steps = 0;
+    struct poptOption table[] = {
+        {"stats", 's', POPT_ARG_STRING, &stats, 0, "statistics from 'qdisp calibrate' (la-aciq needs them)", "FILE"},
+        {"method", 'm', POPT_ARG_STRING, &method, 0, "rtn, aciq or la-aciq (default)", "NAME"},
+        {"bits", 'b', POPT_ARG_INT, &bits, 0, "2 to 8 (default: 4)", "N"},
+        {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor", "SIZE"},
+        {"full-range", 0, POPT_ARG_NONE, &full_range, 0, "2^bits levels instead of 2^bits - 1 symmetric ones", NULL},
+        {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: attn.qkv,attn.out,mlp.up,mlp.down)", "LIST"},
+        {"objective", 0, POPT_ARG_STRING, &objective, 0, "la-aciq: worst (default) or mean over languages", "NAME"},
+        {"steps", 0, POPT_ARG_INT, &steps, 0, "la-aciq: steps of the dual (default: 12)", "N"},
+        CLI_COMMON,
+        POPT_TABLEEND};
+    int rc = cli_parse(argc, argv, table, "plan MODEL [--stats STATS] [--method NAME] [--bits N] [-o PLAN.csv]",
+                       "Chooses thresholds for every tensor. The plan is a CSV table: edit it, then 'qdisp quantize'.\n"
+                       "Column clip: a character a group, its place k in A-Za-z0-9-_ makes max|w| * 2^(-k/12).",
+                       args, 1, 1);
+    if (rc >= 0) return rc;
+    if (bits < 0 || steps < 0) {
+        fprintf(stderr, "qdisp: --bits and --steps are not negative\n");
+        return CLI_USAGE;
+    }
+    qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)bits, .roles = roles,
+                                       .full_range = (uint64_t)full_range, .objective = objective,
+                                       .n_steps = (uint64_t)steps};
+    if (bits == 0) options.bits = 1; /* 0 would mean the default: let the library refuse it */
+    if (group && !cli_group_size(group, &options.group_size)) return CLI_USAGE;
+    if (cli_options.output && !cli_options.json) cli_options.format = "csv";
+    cli_inputs in = {.ctx = cli_ctx()};
+    if (!in.ctx) return CLI_ERROR;
+    qdisp_calib *calib = NULL;
+    qdisp_quantizer *quantizer = NULL;
+    qdisp_table *plan = NULL;
+    qdisp_status status = qdisp_quantizer_new(in.ctx, method, &options, &quantizer);
+    if (status == QDISP_OK) status = cli_open(&in, args[0], NULL, NULL, NULL);
+    if (status == QDISP_OK && stats) status = qdisp_calib_open(in.ctx, stats, &calib);
+    if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, in.model, calib, &plan);
+    rc = status == QDISP_OK ? cli_print_table(in.ctx, plan) : cli_fail(in.ctx, status);
+    qdisp_table_free(plan);
+    qdisp_quantizer_free(quantizer);
+    qdisp_calib_free(calib);
+    cli_close(&in);
+    return rc;
+}
+
+const cli_command cli_command_plan = {"plan", "choose thresholds for every tensor: a table that may be edited", run};

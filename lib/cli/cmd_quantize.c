@@ -1,0 +1,36 @@
+/* cmd_quantize.c - a plan applied and written. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+static int run(int argc, const char **argv) {
+    const char *plan_path = NULL, *args[1];
+    struct poptOption table[] = {
+        {"plan", 'p', POPT_ARG_STRING, &plan_path, 0, "plan from 'qdisp plan -o PLAN.csv'", "FILE"},
+        CLI_COMMON,
+        POPT_TABLEEND};
+    int rc = cli_parse(argc, argv, table, "quantize MODEL --plan PLAN.csv -o FOLDER",
+                       "Applies a plan and writes the model with its dequantized weights as a Hugging Face folder (F32),\n"
+                       "for evaluation by any program that loads such folders.",
+                       args, 1, 1);
+    if (rc >= 0) return rc;
+    if (!plan_path || !cli_options.output) {
+        fprintf(stderr, "qdisp: --plan FILE and --output FOLDER are needed\nTry 'qdisp quantize --help'.\n");
+        return CLI_USAGE;
+    }
+    cli_inputs in = {.ctx = cli_ctx()};
+    if (!in.ctx) return CLI_ERROR;
+    qdisp_table *plan = NULL;
+    qdisp_model *quantized = NULL;
+    qdisp_status status = cli_open(&in, args[0], NULL, NULL, NULL);
+    if (status == QDISP_OK) status = qdisp_table_open_csv(in.ctx, plan_path, "plan", &plan);
+    if (status == QDISP_OK) status = qdisp_plan_apply(plan, in.model, &quantized);
+    if (status == QDISP_OK) status = qdisp_model_save(quantized, cli_options.output);
+    rc = status == QDISP_OK ? CLI_OK : cli_fail(in.ctx, status);
+    qdisp_model_free(quantized);
+    qdisp_table_free(plan);
+    cli_close(&in);
+    return rc;
+}
+
+const cli_command cli_command_quantize = {"quantize", "apply a plan and write the quantized model", run};

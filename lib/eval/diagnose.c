@@ -1,0 +1,240 @@
+/* diagnose.c - the main job: calibrate, predict, quantize, measure, and say how well the prediction did. */
+#include "eval/diagnose.h"
+#include "stats/resample.h"
+
+#include <qdisp/quant.h>
+#include <qdisp/stats.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static qdisp_status bad_list(qd_diagnosis *d, const char *what, const char *list) {
+    return qd_fail(d->ctx, QDISP_EINVAL, "%s: '%s' is not a comma-separated list of at most %d quantizers in all", what,
+                   list, QD_MAX_QUANTIZERS);
+}
+
+/* methods x bits, methods varying fastest: one bit width's methods stand side by side. */
+static qdisp_status parse_quantizers(qd_diagnosis *d) {
+    const char *methods = d->opt.methods ? d->opt.methods : "rtn,aciq,la-aciq";
+    const char *all_bits = d->opt.bits ? d->opt.bits : "8,4,3";
+    for (const char *b = all_bits; *b;) {
+        char *end;
+        long bits = strtol(b, &end, 10);
+        if (end == b || (*end && *end != ',') || bits < 2 || bits > 8)
+            return qd_fail(d->ctx, QDISP_EINVAL, "bits: '%s' is not a comma-separated list of 2..8", all_bits);
+        for (const char *m = methods; *m;) {
+            size_t n = strcspn(m, ",");
+            if (n == 0 || n >= sizeof d->rows->method || d->n_rows == QD_MAX_QUANTIZERS)
+                return bad_list(d, "methods", methods);
+            qd_quantizer_row *row = &d->rows[d->n_rows++];
+            memcpy(row->method, m, n);
+            row->bits = (int)bits;
+            m += n + (m[n] == ',');
+        }
+        b = *end ? end + 1 : end;
+    }
+    return d->n_rows ? QDISP_OK : bad_list(d, "methods", methods);
+}
+
+static qdisp_status make_arrays(qd_diagnosis *d) {
+    size_t n = d->n_rows * d->n_languages;
+    double **arrays[] = {&d->damage,    &d->loss,          &d->low,            &d->high,   &d->p_holm,
+                         &d->predicted, &d->predicted_low, &d->predicted_high, &d->scratch};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if (!(*arrays[i] = qd_alloc(d->ctx, n, sizeof(double)))) return QDISP_ENOMEM;
+    d->mean_relative = qd_alloc(d->ctx, d->n_rows, sizeof(double));
+    d->baseline = qd_alloc(d->ctx, d->n_languages, sizeof(double));
+    return d->mean_relative && d->baseline ? QDISP_OK : QDISP_ENOMEM;
+}
+
+/* Mean bits per weight of a plan over the weights that it quantizes. */
+static double plan_bits_per_weight(const qdisp_table *plan) {
+    const int64_t *n = qdisp_table_i64(plan, qdisp_table_find(plan, "n_weights"));
+    const double *bpw = qdisp_table_f64(plan, qdisp_table_find(plan, "bits_per_weight"));
+    double bits = 0, weights = 0;
+    for (size_t i = 0; i < qdisp_table_n_rows(plan); i++) bits += bpw[i] * (double)n[i], weights += (double)n[i];
+    return weights > 0 ? bits / weights : NAN;
+}
+
+/* Plans, applies, predicts and measures one quantizer. */
+static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
+    qd_quantizer_row *row = &d->rows[q];
+    qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)row->bits,
+                                       .group_size = d->opt.group_size ? d->opt.group_size : QDISP_GROUP_CHANNEL,
+                                       .roles = d->opt.roles};
+    qdisp_quantizer *quantizer = NULL;
+    qdisp_table *plan = NULL, *losses = NULL, *comparison = NULL;
+    qdisp_model *quantized = NULL;
+    size_t at = q * d->n_languages;
+    qdisp_status status = qdisp_quantizer_new(d->ctx, row->method, &options, &quantizer);
+    if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, d->model, d->calib, &plan);
+    if (status == QDISP_OK) status = qdisp_plan_apply(plan, d->model, &quantized);
+    if (status == QDISP_OK)
+        status = qd_predict_damage(d->model, quantized, d->calib, d->damage + at, &d->mean_relative[q]);
+    if (status == QDISP_OK) status = qdisp_eval_losses(quantized, d->tokenizer, d->evaluation, &losses);
+    if (status == QDISP_OK) status = qdisp_eval_compare(d->base, losses, (size_t)d->opt.n_resamples, &comparison);
+    if (status == QDISP_OK) {
+        const char *const names[] = {"loss_bpb", "low_bpb", "high_bpb", "p_holm"};
+        double *const to[] = {d->loss, d->low, d->high, d->p_holm};
+        for (size_t k = 0; k < 4; k++)
+            memcpy(to[k] + at, qdisp_table_f64(comparison, qdisp_table_find(comparison, names[k])),
+                   d->n_languages * sizeof(double));
+        memcpy(d->baseline, qdisp_table_f64(comparison, qdisp_table_find(comparison, "baseline_bpb")),
+               d->n_languages * sizeof(double));
+        row->bits_per_weight = plan_bits_per_weight(plan);
+    }
+    qdisp_quantizer_free(quantizer);
+    qdisp_table_free(plan);
+    qdisp_table_free(losses);
+    qdisp_table_free(comparison);
+    qdisp_model_free(quantized);
+    return status;
+}
+
+const char *const qd_predictors[QD_N_PREDICTORS] = {"damage",   "mean error", "baseline loss", "tokens per byte",
+                                                    "kurtosis", "outlier",    "script"};
+
+/* Mean measured loss of the other languages of the script (of all others if it has none) relative to the mean error. */
+static double script_level(const qd_diagnosis *d, size_t l) {
+    double sum[2] = {0, 0};
+    size_t n[2] = {0, 0};
+    for (size_t k = 0; k < d->n_languages; k++) {
+        if (k == l) continue;
+        bool same = !strcmp(qdisp_corpus_script(d->evaluation, k), qdisp_corpus_script(d->evaluation, l));
+        for (size_t q = 0; q < d->n_rows; q++)
+            for (int any = 0; any <= (same ? 1 : 0); any++) sum[any] += d->loss[q * d->n_languages + k], n[any]++;
+    }
+    return n[1] ? sum[1] / (double)n[1] : n[0] ? sum[0] / (double)n[0] : NAN;
+}
+
+static void raw_predictor(const qd_diagnosis *d, size_t predictor, double *x) {
+    for (size_t i = 0; i < d->n_rows * d->n_languages; i++) {
+        size_t l = i % d->n_languages;
+        double factor = 1;
+        switch (predictor) {
+        case 0: x[i] = d->damage[i]; continue;
+        case 2: factor = d->baseline[l]; break;
+        case 3: factor = qd_calib_tokens_per_byte(d->calib, l); break;
+        case 4: factor = 3 + qdisp_table_f64(d->effective, 1)[l]; break; /* kurtosis, not excess: above 0 */
+        case 5: factor = qdisp_table_f64(d->effective, 3)[l]; break;
+        case 6: factor = script_level(d, l); break;
+        default: break;
+        }
+        x[i] = factor * d->mean_relative[i / d->n_languages];
+    }
+}
+
+static qdisp_status score_predictor(qd_diagnosis *d, qd_score *s) {
+    size_t n = d->n_rows * d->n_languages, n_rho = 0, n_errors = 0, n_inside = 0;
+    QD_TRY(qdisp_spearman(d->ctx, d->predicted, d->loss, n, &s->pooled));
+    s->mean = 0;
+    for (size_t q = 0; q < d->n_rows; q++) {
+        double rho;
+        QD_TRY(qdisp_spearman(d->ctx, d->predicted + q * d->n_languages, d->loss + q * d->n_languages, d->n_languages,
+                              &rho));
+        if (!isnan(rho)) s->mean += rho, n_rho++;
+    }
+    s->mean = n_rho ? s->mean / (double)n_rho : NAN;
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(d->predicted[i])) continue;
+        d->scratch[n_errors++] = fabs(d->predicted[i] - d->loss[i]);
+        n_inside += d->loss[i] >= d->predicted_low[i] && d->loss[i] <= d->predicted_high[i];
+    }
+    s->coverage = n_errors ? (double)n_inside / (double)n_errors : NAN;
+    qd_sort(d->scratch, n_errors);
+    s->error = qd_quantile(d->scratch, n_errors, 0.5);
+    return QDISP_OK;
+}
+
+static qdisp_status run_predictors(qd_diagnosis *d, qd_score *scores) {
+    double *x = qd_alloc(d->ctx, d->n_rows * d->n_languages, sizeof *x);
+    if (!x) return QDISP_ENOMEM;
+    qdisp_status status = QDISP_OK;
+    for (size_t k = QD_N_PREDICTORS; k-- > 0 && status == QDISP_OK;) { /* the damage last: its predictions stay */
+        raw_predictor(d, k, x);
+        qd_loo loo = {d->n_languages, d->n_rows, x, d->loss, d->low, d->predicted, d->predicted_low, d->predicted_high};
+        status = qd_predict_loo(d->ctx, &loo);
+        if (status == QDISP_OK) status = score_predictor(d, &scores[k]);
+    }
+    qd_free(d->ctx, x);
+    return status;
+}
+
+/* What comes before the quantizers: split, calibration, effective kurtosis, baseline losses. */
+static qdisp_status prepare(qd_diagnosis *d, const qdisp_corpus *corpus) {
+    double share = d->opt.calibration_share != 0 ? d->opt.calibration_share : 0.5;
+    double n_parts = 2 + (double)d->n_rows; /* every part is a forward pass over about half of the text */
+    QD_TRY(qdisp_corpus_split(corpus, share, d->opt.seed, &d->calibration, &d->evaluation));
+    d->n_languages = qdisp_corpus_n_languages(corpus);
+    QD_TRY(make_arrays(d));
+    QD_TRY(qdisp_calib_new(d->model, &d->calib));
+    qd_progress_stage(d->ctx, "diagnosing: calibration", 0, 1 / n_parts);
+    QD_TRY(qdisp_calib_collect(d->calib, d->model, d->tokenizer, d->calibration));
+    QD_TRY(qdisp_calib_languages(d->calib, d->model, &d->effective));
+    qd_progress_stage(d->ctx, "diagnosing: baseline", 1 / n_parts, 2 / n_parts);
+    return qdisp_eval_losses(d->model, d->tokenizer, d->evaluation, &d->base);
+}
+
+static qdisp_status diagnose(qd_diagnosis *d, const qdisp_corpus *corpus, qdisp_report *report) {
+    qd_score scores[QD_N_PREDICTORS];
+    qdisp_table *t = NULL;
+    QD_TRY(parse_quantizers(d));
+    for (size_t q = 0; q < d->n_rows; q++) { /* a bad option shows before the work starts */
+        qdisp_quantizer *quantizer;
+        qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)d->rows[q].bits,
+                                           .group_size = d->opt.group_size, .roles = d->opt.roles};
+        QD_TRY(qdisp_quantizer_new(d->ctx, d->rows[q].method, &options, &quantizer));
+        qdisp_quantizer_free(quantizer);
+    }
+    QD_TRY(prepare(d, corpus));
+    for (size_t q = 0; q < d->n_rows; q++) {
+        char what[64];
+        snprintf(what, sizeof what, "diagnosing: %s %d bits", d->rows[q].method, d->rows[q].bits);
+        double n_parts = 2 + (double)d->n_rows;
+        qd_progress_stage(d->ctx, what, ((double)q + 2) / n_parts, ((double)q + 3) / n_parts);
+        qdisp_status status = run_quantizer(d, q);
+        qd_progress_stage(d->ctx, NULL, 0, 0); /* `what` goes out of scope */
+        QD_TRY(status);
+    }
+    QD_TRY(run_predictors(d, scores));
+    QD_TRY(qd_languages_table(d, &t));
+    QD_TRY(qdisp_report_add(report, t));
+    QD_TRY(qd_losses_table(d, &t));
+    QD_TRY(qdisp_report_add(report, t));
+    QD_TRY(qd_quantizers_table(d, &t));
+    QD_TRY(qdisp_report_add(report, t));
+    QD_TRY(qd_prediction_table(d, scores, &t));
+    return qdisp_report_add(report, t);
+}
+
+qdisp_status qdisp_diagnose(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
+                            const qdisp_diagnose_options *options, qdisp_report **out) {
+    qdisp_ctx *ctx = model->ctx;
+    qdisp_report *report;
+    qd_diagnosis *d = qd_alloc(ctx, 1, sizeof *d);
+    if (!d) return QDISP_ENOMEM;
+    d->ctx = ctx;
+    d->model = model;
+    d->tokenizer = tokenizer;
+    qdisp_status status = qd_copy_options(ctx, "diagnose options", options, &d->opt, sizeof d->opt);
+    if (status == QDISP_OK) status = qdisp_report_new(ctx, "diagnosis", &report);
+    if (status == QDISP_OK) {
+        status = diagnose(d, corpus, report);
+        if (status == QDISP_OK) *out = report;
+        else qdisp_report_free(report);
+    }
+    qd_progress_stage(ctx, NULL, 0, 0);
+    double *arrays[] = {d->damage,    d->loss,          d->low,            d->high,    d->p_holm,   d->mean_relative,
+                        d->predicted, d->predicted_low, d->predicted_high, d->scratch, d->baseline};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) qd_free(ctx, arrays[i]);
+    qdisp_corpus_free(d->calibration);
+    qdisp_corpus_free(d->evaluation);
+    qdisp_calib_free(d->calib);
+    qdisp_table_free(d->base);
+    qdisp_table_free(d->effective);
+    qd_free(ctx, d);
+    return status;
+}

@@ -1,0 +1,223 @@
+/* quantizers.c - the list of methods (quantizers.inc, written by meson from lib/meson.build) and the handle. */
+#include "quant/quant.h"
+
+#include <math.h>
+#include <string.h>
+
+#define METHOD(name) extern const qd_method qd_method_##name;
+#include "quantizers.inc"
+#undef METHOD
+
+static const qd_method *const methods[] = {
+#define METHOD(name) &qd_method_##name,
+#include "quantizers.inc"
+#undef METHOD
+};
+#define N_METHODS (sizeof methods / sizeof *methods)
+
+#define DEFAULT_ROLES "attn.qkv,attn.out,mlp.up,mlp.down"
+
+static qdisp_status find_method(qdisp_ctx *ctx, const char *name, const qd_method **out) {
+    char known[256] = "";
+    for (size_t i = 0; i < N_METHODS; i++) {
+        if (name && !strcmp(methods[i]->name, name)) {
+            *out = methods[i];
+            return QDISP_OK;
+        }
+        if (i > 0) strncat(known, ", ", sizeof known - strlen(known) - 1);
+        strncat(known, methods[i]->name, sizeof known - strlen(known) - 1);
+    }
+    return qd_fail(ctx, QDISP_EINVAL, "unknown method '%s': use one of %s", name ? name : "(null)", known);
+}
+
+static qdisp_status check_options(qdisp_ctx *ctx, qdisp_quantizer_options *o) {
+    if (o->bits == 0) o->bits = 4;
+    if (o->group_size == 0) o->group_size = 64;
+    if (!o->roles) o->roles = DEFAULT_ROLES;
+    if (!o->objective) o->objective = "worst";
+    if (o->n_steps == 0) o->n_steps = 12;
+    if (o->step == 0) o->step = 1;
+    if (o->bits < 2 || o->bits > 8)
+        return qd_fail(ctx, QDISP_EINVAL, "bits: %llu is not in 2..8", (unsigned long long)o->bits);
+    if (o->group_size < QDISP_GROUP_TENSOR || (o->group_size > 0 && o->group_size < 8))
+        return qd_fail(ctx, QDISP_EINVAL, "group_size: %lld is not 8 or more, -1 (channel) or -2 (tensor)",
+                       (long long)o->group_size);
+    if (o->full_range > 1) return qd_fail(ctx, QDISP_EINVAL, "full_range: 0 or 1");
+    if (strcmp(o->objective, "worst") && strcmp(o->objective, "mean"))
+        return qd_fail(ctx, QDISP_EINVAL, "objective: '%s' is not worst or mean", o->objective);
+    if (o->n_steps > 1000) return qd_fail(ctx, QDISP_EINVAL, "n_steps: at most 1000");
+    if (!(o->step > 0 && o->step <= 100)) return qd_fail(ctx, QDISP_EINVAL, "step: %g is not in 0..100", o->step);
+    return QDISP_OK;
+}
+
+qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp_quantizer_options *options,
+                                 qdisp_quantizer **out) {
+    qdisp_quantizer_options opt;
+    const qd_method *row = NULL;
+    QD_TRY(find_method(ctx, method, &row));
+    QD_TRY(qd_copy_options(ctx, "quantizer options", options, &opt, sizeof opt));
+    QD_TRY(check_options(ctx, &opt));
+    qdisp_quantizer *q = qd_alloc(ctx, 1, sizeof *q);
+    if (!q) return QDISP_ENOMEM;
+    q->ctx = qd_ctx_ref(ctx);
+    q->method = row;
+    q->opt = opt;
+    q->roles = qd_strdup(ctx, opt.roles);
+    q->objective = qd_strdup(ctx, opt.objective);
+    if (!q->roles || !q->objective) {
+        qdisp_quantizer_free(q);
+        return QDISP_ENOMEM;
+    }
+    q->opt.roles = q->roles;
+    q->opt.objective = q->objective;
+    *out = q;
+    return QDISP_OK;
+}
+
+void qdisp_quantizer_free(qdisp_quantizer *q) {
+    if (!q) return;
+    qdisp_ctx *ctx = q->ctx;
+    qd_free(ctx, q->roles);
+    qd_free(ctx, q->objective);
+    qd_free(ctx, q);
+    qdisp_ctx_free(ctx);
+}
+
+qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out) {
+    qdisp_table *t;
+    QD_TRY(qdisp_table_new(ctx, "quantizers", "Quantizers", &t));
+    qdisp_status status = QDISP_OK;
+    size_t method = qd_table_column(t, &status, "method", "", QDISP_COLUMN_STR);
+    size_t needs = qd_table_column(t, &status, "needs", "", QDISP_COLUMN_STR);
+    size_t paper = qd_table_column(t, &status, "paper", "", QDISP_COLUMN_STR);
+    for (size_t i = 0; i < N_METHODS; i++) {
+        size_t row = qd_table_row(t, &status);
+        qd_table_str(t, &status, row, method, methods[i]->name);
+        qd_table_str(t, &status, row, needs, methods[i]->needs);
+        qd_table_str(t, &status, row, paper, methods[i]->paper);
+    }
+    if (status == QDISP_OK) *out = t;
+    else qdisp_table_free(t);
+    return status;
+}
+
+/* Does the comma-separated list hold the word? */
+static bool list_has(const char *list, const char *word) {
+    size_t n = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += n)
+        if ((at == list || at[-1] == ',') && (at[n] == 0 || at[n] == ',')) return true;
+    return false;
+}
+
+/* The role by which a linear map is asked for: a tied head is the embedding. */
+static const char *map_role(const qdisp_model *model, const qd_linear *linear) {
+    const char *role = qdisp_model_role(model, linear->i_weight);
+    return role ? role : linear->role;
+}
+
+static qdisp_status check_roles(const qdisp_quantizer *q, const qdisp_model *model) {
+    char word[64], known[256] = "";
+    for (const char *at = q->opt.roles; *at;) {
+        size_t n = strcspn(at, ",");
+        bool found = false;
+        if (n >= sizeof word) n = sizeof word - 1;
+        memcpy(word, at, n);
+        word[n] = 0;
+        known[0] = 0;
+        for (size_t i = 0; i < model->n_linears; i++) {
+            const char *role = map_role(model, &model->linears[i]);
+            found = found || !strcmp(role, word);
+            if (list_has(known, role) || strlen(known) + strlen(role) + 2 > sizeof known) continue;
+            if (*known) strcat(known, ",");
+            strcat(known, role);
+        }
+        if (!found) return qd_fail(q->ctx, QDISP_EINVAL, "roles: no linear map is '%s': use of %s", word, known);
+        at += strcspn(at, ",");
+        if (*at == ',') at++;
+    }
+    return *q->opt.roles ? QDISP_OK : qd_fail(q->ctx, QDISP_EINVAL, "roles: empty list");
+}
+
+void qd_choices_free(qdisp_ctx *ctx, qd_choice *choices, size_t n) {
+    for (size_t i = 0; choices && i < n; i++) qd_free(ctx, choices[i].clips);
+    qd_free(ctx, choices);
+}
+
+qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model, qd_choice **choices, size_t *n) {
+    QD_TRY(check_roles(q, model));
+    qd_choice *list = qd_alloc(q->ctx, model->n_linears, sizeof *list);
+    if (!list) return QDISP_ENOMEM;
+    size_t n_list = 0;
+    for (size_t i = 0; i < model->n_linears; i++) {
+        const qd_linear *linear = &model->linears[i];
+        if (!list_has(q->opt.roles, map_role(model, linear))) continue;
+        qd_choice *c = &list[n_list];
+        *c = (qd_choice){.i_tensor = linear->i_weight, .i_linear = i, .n_out = linear->n_out, .n_in = linear->n_in,
+                         .bits = (int)q->opt.bits, .full_range = q->opt.full_range != 0,
+                         .group_size = q->opt.group_size, .alpha = NAN, .error_rel_model = NAN};
+        c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
+        c->clips = qd_alloc(q->ctx, c->n_units, 1);
+        if (!c->clips) {
+            qd_choices_free(q->ctx, list, n_list);
+            return QDISP_ENOMEM;
+        }
+        n_list++;
+    }
+    *choices = list;
+    *n = n_list;
+    return QDISP_OK;
+}
+
+typedef struct each_job {
+    const qdisp_model *model;
+    qd_choice *choices;
+    qd_choose_one one;
+} each_job;
+
+static qdisp_status each_task(void *arg, size_t i, unsigned i_worker) {
+    each_job *job = arg;
+    (void)i_worker;
+    return job->one(job->model, &job->choices[i]);
+}
+
+qdisp_status qd_choose_each(qdisp_ctx *ctx, const qdisp_model *model, qd_choice *choices, size_t n,
+                            qd_choose_one one) {
+    each_job job = {model, choices, one};
+    return qd_parallel(ctx, n, each_task, &job);
+}
+
+/* The exact error of what was chosen, by the real quantizer. */
+static qdisp_status measure(const qdisp_model *model, qd_choice *c) {
+    double error = 0, energy = 0;
+    qd_tensor_work work;
+    QD_TRY(qd_tensor_work_open(model, c, &work));
+    qdisp_status status = QDISP_OK;
+    for (size_t row = 0; row < c->n_out && status == QDISP_OK; row++) {
+        const float *w = work.w + row * c->n_in;
+        status = qd_quantize_row(model, c, row, w, work.row);
+        for (size_t j = 0; j < c->n_in; j++) {
+            double d = (double)w[j] - (double)work.row[j];
+            error += d * d;
+            energy += (double)w[j] * (double)w[j];
+        }
+    }
+    c->error_rel = energy > 0 ? error / energy : NAN;
+    qd_tensor_work_close(&work);
+    return status;
+}
+
+qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
+                                  qdisp_table **plan) {
+    qd_choice *choices = NULL;
+    size_t n = 0;
+    if (q->method->needs_calib && !calib)
+        return qd_fail(q->ctx, QDISP_EINVAL, "%s needs a calibration: qdisp_calib_collect makes one", q->method->name);
+    if (calib) QD_TRY(qd_calib_check(calib, model));
+    QD_TRY(qd_progress(q->ctx, "planning", 0));
+    QD_TRY(qd_choices_make(q, model, &choices, &n));
+    qdisp_status status = q->method->choose(q, model, calib, choices, n);
+    if (status == QDISP_OK) status = qd_choose_each(q->ctx, model, choices, n, measure);
+    if (status == QDISP_OK) status = qd_plan_make(q, model, choices, n, plan);
+    qd_choices_free(q->ctx, choices, n);
+    return status;
+}
