@@ -5,6 +5,7 @@
 #   ./do bench   speed of the kernels beside the machine's own limits
 #   ./do asan    the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./do fuzz    the parsers under libFuzzer, FUZZ_SECONDS each (default 60; needs clang)
+#   ./do interop transformers and tokenizers load what we write and agree (installs PyTorch: about 2 GB)
 #   ./do setup   only the set-up and the build
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -96,12 +97,19 @@ asan)
         meson test -C build-asan --no-rebuild --print-errorlogs --no-suite install "${@:2}" || true
     python3 test/count.py build-asan/meson-logs/testlog.json
     ;;
+interop)
+    install_packages
+    build build
+    [ -x .venv-interop/bin/python ] || python3 -m venv .venv-interop
+    .venv-interop/bin/python -m pip install --quiet --disable-pip-version-check torch transformers tokenizers
+    .venv-interop/bin/python test/interop/check_transformers.py build/lib/qdisp examples/data/model examples/data/text
+    ;;
 fuzz)
     install_packages
     CC=clang build build-fuzz -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true
     test/hostile/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}"
     ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
     ;;
 esac

@@ -14,8 +14,11 @@ typedef struct qdisp_corpus qdisp_corpus;
 
 /* Opens a folder with one file a language, TAG.txt (TAG a BCP-47 tag; other files are ignored), UTF-8, one sentence a
  * line, line i of every file a translation of line i of the others. languages: NULL = all files in the folder, else a
- * comma-separated list in the order wanted. Errors: ENOTFOUND (names the file), EIO, EENCODING (file, line, byte),
- * EFORMAT (empty corpus, an empty line, files with unlike numbers of lines: names both), EINVAL (a bad tag), ENOMEM. */
+ * comma-separated list in the order wanted (files of the folder come sorted by tag). A carriage return before a newline
+ * and a byte order mark at the start of a file are left out; the last line may lack its newline; a line of spaces and
+ * tabs counts as empty. A tag has 2-3 letters, then optionally a script of 4 letters and a region.
+ * Errors: ENOTFOUND (names the file), EIO, EENCODING (file, line, byte), EFORMAT (empty corpus, an empty line, files
+ * with unlike numbers of lines: names both), EINVAL (a bad tag), ENOMEM. Cost: the text is read into memory. */
 QDISP_API qdisp_status qdisp_corpus_open(qdisp_ctx *ctx, const char *path, const char *languages, qdisp_corpus **out);
 /* The same from memory: texts[i] of n_bytes[i] for the language tags[i]. Copied. */
 QDISP_API qdisp_status qdisp_corpus_from_texts(qdisp_ctx *ctx, const char *const *tags, const char *const *texts,

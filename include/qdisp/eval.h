@@ -13,18 +13,19 @@
 extern "C" {
 #endif
 
-/* Losses of every line: table "losses": language, i_line, n_bytes, n_tokens, nll_nats (sum over the line's tokens). Each
- * line is a sequence of its own after the model's beginning-of-sequence token; without one the first token of a line has
- * no context and is not scored, and its bytes do not count. Errors: EMISMATCH (ids beyond the model's vocabulary),
- * ENUMERIC (a loss that is not finite: names language and line), ECANCELLED, ENOMEM. Cost: one forward pass. */
+/* Losses of every line: table "losses": language, i_line, n_bytes, n_tokens, nll_nats (sum over the line's tokens).
+ * Each line is a sequence of its own after the model's beginning-of-sequence token; without one the first token of a
+ * line has no context and is not scored, and its bytes do not count. Errors: EMISMATCH (ids beyond the model's
+ * vocabulary), ENUMERIC (a loss that is not finite: names language and line), ECANCELLED, ENOMEM. Cost: one forward
+ * pass. */
 QDISP_API qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                          const qdisp_corpus *corpus, qdisp_table **out);
 
 /* What a quantization costs, paired by line: table "comparison", a row a language: language, n_lines, n_bytes,
- * baseline_bpb, loss_bpb (dNLL: bits per byte of `quantized` minus those of `baseline`), low_bpb, high_bpb (BCa interval
- * over lines, 95 %), p_holm (two-sided paired sign-flip permutation test over lines, Holm-adjusted over languages).
- * Both from qdisp_eval_losses on the same corpus. Errors: EMISMATCH, ENUMERIC, ENOMEM. Cost: n_resamples resamples a
- * language (0 = 2000). */
+ * baseline_bpb, loss_bpb (dNLL: bits per byte of `quantized` minus those of `baseline`), low_bpb, high_bpb (BCa
+ * interval over lines, 95 %), p_holm (two-sided paired sign-flip permutation test over lines, Holm-adjusted over
+ * languages). Both from qdisp_eval_losses on the same corpus. Errors: EMISMATCH, ENUMERIC, ENOMEM. Cost: n_resamples
+ * resamples a language (0 = 2000). */
 QDISP_API qdisp_status qdisp_eval_compare(const qdisp_table *baseline, const qdisp_table *quantized, size_t n_resamples,
                                           qdisp_table **out);
 
@@ -45,8 +46,8 @@ typedef struct qdisp_diagnose_options {
  *   languages   language, script, baseline_bpb, tokens_per_byte, kurtosis_eff, outlier_activation, then for every
  *               quantizer METHODBITS.pred, .loss, .low, .high (bits per byte)
  *   losses      the same in long form: language, method, bits, predicted_bpb, predicted_low_bpb, predicted_high_bpb,
- *               loss_bpb, low_bpb, high_bpb, p_holm, bpw (bits per weight)
- *   quantizers  a row a quantizer: method, bits, bits_per_weight, mean_bpb, worst, worst_bpb, low_bpb, high_bpb,
+ *               loss_bpb, low_bpb, high_bpb, p_holm, bpw
+ *   quantizers  a row a quantizer: method, bits, bpw (bits per weight), mean_bpb, worst, worst_bpb, low_bpb, high_bpb,
  *               disparity_bpb (max - min), gini, spearman (prediction against measurement over languages)
  *   prediction  how well each predictor did, leave-one-language-out: predictor, spearman_pooled, spearman_mean,
  *               error_bpb (median absolute), coverage (share inside the 95 % interval), verdict

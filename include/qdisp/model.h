@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-/* A tensor as it lies in memory: row-major, at any alignment. Frozen struct. */
+/* A tensor as it lies in memory: row-major, little-endian, at any alignment. Frozen struct. */
 typedef struct qdisp_tensor {
     const char *name;
     const void *data;
@@ -36,7 +36,8 @@ typedef struct qdisp_model_info {
 typedef struct qdisp_model qdisp_model;
 
 /* Opens a Hugging Face folder: config.json and model.safetensors (F32, F16 or BF16), mapped, not copied.
- * Architectures: bloom. Every size is checked against config and file before use.
+ * Architectures: bloom. Every size is checked against config and file before use. Tensors stand in the order of the
+ * forward pass. The file must not be truncated while the model lives: a mapping would fault.
  * Errors: ENOTFOUND, EIO, EFORMAT (file, tensor and reason), EUNSUPPORTED (architecture or dtype by name), ENOMEM.
  * Cost: reads the header; memory for names and shapes. */
 QDISP_API qdisp_status qdisp_model_open(qdisp_ctx *ctx, const char *path, qdisp_model **out);
@@ -52,7 +53,8 @@ QDISP_API size_t qdisp_model_n_tensors(const qdisp_model *model);
 /* Tensor i, owned by the model. Errors: EINVAL (index). */
 QDISP_API qdisp_status qdisp_model_tensor(const qdisp_model *model, size_t i_tensor, qdisp_tensor *out);
 /* Role of tensor i: "embed", "embed_norm", "attn_norm", "attn.qkv", "attn.out", "mlp_norm", "mlp.up", "mlp.down",
- * "norm", with ".bias" appended for biases; static string, NULL outside the range. A tied head has the role "embed". */
+ * "norm", "head", with ".bias" appended for biases; static string, NULL outside the range. A tied head has no tensor of
+ * its own: it is the one of role "embed". */
 QDISP_API const char *qdisp_model_role(const qdisp_model *model, size_t i_tensor);
 /* Layer of tensor i, 0.., or -1 for tensors outside the layers. */
 QDISP_API int qdisp_model_layer(const qdisp_model *model, size_t i_tensor);
@@ -66,7 +68,8 @@ QDISP_API qdisp_status qdisp_model_forward(const qdisp_model *model, const int32
 /* Negative log-likelihood, in nats, of every token given those before it, for many sequences at once: sequence s is
  * ids[starts[s]] .. ids[starts[s + 1] - 1], starts[n_seq + 1] ascending from 0. nll[starts[n_seq]]; the first token of
  * a sequence has no context and gets NaN. Logits are never held for more than a block of tokens.
- * Results do not depend on the number of threads when OpenBLAS itself runs single-threaded.
+ * Results do not depend on the number of threads when OpenBLAS itself runs single-threaded;
+ * an OpenBLAS with threads of its own is left to use them, and its sums may then depend on their number.
  * Errors: as qdisp_model_forward; EINVAL for starts that do not ascend. */
 QDISP_API qdisp_status qdisp_model_nll(const qdisp_model *model, const int32_t *ids, const size_t *starts, size_t n_seq,
                                        float *nll);

@@ -30,9 +30,9 @@ typedef struct qdisp_quantizer_options {
     double step;           /* la-aciq: eta of the multiplicative update, default 1.0 */
 } qdisp_quantizer_options;
 
-/* A quantizer by its method: "rtn" (round to nearest, min-max), "aciq" (Banner, Nahshan, Soudry 2019, the optimum solved
- * on the data), "la-aciq" (language-aware: the dual over languages, needs calibration). options: NULL = defaults.
- * Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
+/* A quantizer by its method: "rtn" (round to nearest, min-max), "aciq" (Banner, Nahshan, Soudry 2019, the optimum
+ * solved on the data), "la-aciq" (language-aware: the dual over languages, needs calibration). options: NULL =
+ * defaults. Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
 QDISP_API qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp_quantizer_options *options,
                                            qdisp_quantizer **out);
 QDISP_API void qdisp_quantizer_free(qdisp_quantizer *quantizer);
@@ -52,9 +52,9 @@ QDISP_API qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *quantizer, co
                                             const qdisp_calib *calib, qdisp_table **plan);
 
 /* Applies a plan: a model that computes with the quantized weights, dequantized to f32, and shares the others with
- * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; others are ignored. The same plan and model give
- * the same bits on every machine. Errors: EMISMATCH (a tensor the model lacks, a clip string of another length: names the
- * row), EINVAL (a value out of range: names row and column), ENUMERIC, ENOMEM. */
+ * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; others are ignored. The same plan and
+ * model give the same bits on every machine. Errors: EMISMATCH (a tensor the model lacks, a clip string of another
+ * length: names the row), EINVAL (a value out of range: names row and column), ENUMERIC, ENOMEM. */
 QDISP_API qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_model *model, qdisp_model **out);
 
 #ifdef __cplusplus

@@ -19,9 +19,9 @@ typedef struct qdisp_moments {
     double min, max;
 } qdisp_moments;
 
-/* Moments of data[n] of dtype F32, F16, BF16 (any alignment). Same bits on every instruction set; the order of blocks is
- * fixed, so also for any number of threads. Relative error of m4 against exact arithmetic: see lib/stats/moments.c.
- * Errors: EINVAL (NULL data with n > 0), EUNSUPPORTED (dtype). Cost: one pass. */
+/* Moments of data[n] of dtype F32, F16, BF16 (any alignment). Same bits on every instruction set; the order of
+ * blocks is fixed, so also for any number of threads. Relative error of m4 against exact arithmetic: see
+ * lib/stats/moments.c. Errors: EINVAL (NULL data with n > 0), EUNSUPPORTED (dtype). Cost: one pass. */
 QDISP_API qdisp_status qdisp_moments_compute(qdisp_ctx *ctx, const void *data, qdisp_dtype dtype, size_t n,
                                              qdisp_moments *out);
 /* The same for each row of data[n_rows * n_columns]: out[n_rows]. */

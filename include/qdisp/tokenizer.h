@@ -11,16 +11,22 @@ extern "C" {
 /* An immutable tokenizer; any number of threads may use it at once. */
 typedef struct qdisp_tokenizer qdisp_tokenizer;
 
-/* Opens tokenizer.json (a path to the file, or to the folder that holds it). Kinds: byte-level BPE.
- * Errors: ENOTFOUND, EIO, EFORMAT (file, member and reason), EUNSUPPORTED (names the part), ENOMEM. */
+/* Opens tokenizer.json (a path to the file, or to the folder that holds it; at most 256 MiB). Kinds: byte-level BPE.
+ * Ids are those of Hugging Face tokenizers 0.23; a file where an added token's stated id is another one is refused.
+ * truncation, padding and post_processor are not applied.
+ * Errors: ENOTFOUND, EIO, EFORMAT (file, member and reason), EUNSUPPORTED (names the part), ENOMEM.
+ * Cost: a parse of the file, and one encoding of every token; memory in proportion to the file. */
 QDISP_API qdisp_status qdisp_tokenizer_open(qdisp_ctx *ctx, const char *path, qdisp_tokenizer **out);
 QDISP_API void qdisp_tokenizer_free(qdisp_tokenizer *tokenizer);
 
 /* Encodes text[n_bytes] (UTF-8, may hold NUL) without adding special tokens; added tokens in the text are recognized.
  * ids[capacity] receives the ids; starts[capacity] (may be NULL) the byte offset in the text, as given, where each
- * token begins; *n_ids the number of tokens. If capacity is too small nothing is written but *n_ids, and the result
- * is QDISP_OK: call again with room (n_bytes + 1 always suffices without a normalizer).
- * Errors: EENCODING (byte offset), EINVAL, ENOMEM. */
+ * token begins: where the character that holds its first byte starts (so a token from inside a character gives that
+ * character's start), under a normalizer the origin of that character; *n_ids the number of tokens. If capacity is too
+ * small nothing is written but *n_ids, and the result is QDISP_OK: call again with room (n_bytes + 1 suffices without a
+ * normalizer and without added prefix spaces).
+ * Errors: EENCODING (byte offset), EINVAL, ENOMEM, EUNSUPPORTED (a pattern that backtracks without end gave up).
+ * Cost: O(n log n) in the longest word, linear in the number of words. */
 QDISP_API qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char *text, size_t n_bytes,
                                               int32_t *ids, size_t *starts, size_t capacity, size_t *n_ids);
 /* Decodes ids[n_ids] to text[capacity] (bytes; not NUL-terminated); *n_bytes is the length, and nothing else is
@@ -29,6 +35,7 @@ QDISP_API qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, 
 QDISP_API qdisp_status qdisp_tokenizer_decode(const qdisp_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
                                               int skip_special, char *text, size_t capacity, size_t *n_bytes);
 
+/* The highest id plus one; ids of holes in the vocabulary count. 0 for NULL. */
 QDISP_API size_t qdisp_tokenizer_n_vocab(const qdisp_tokenizer *tokenizer);
 /* Id of a token by its vocabulary string, or -1; the string of an id, or NULL (owned by the tokenizer). */
 QDISP_API int32_t qdisp_tokenizer_id(const qdisp_tokenizer *tokenizer, const char *token);

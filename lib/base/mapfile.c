@@ -29,7 +29,7 @@ static qdisp_status open_regular(qdisp_ctx *ctx, const char *path, int *fd, size
 
 qdisp_status qd_map_file(qdisp_ctx *ctx, const char *path, qd_mapped_file *out) {
     int fd;
-    size_t size;
+    size_t size = 0;
     QD_TRY(open_regular(ctx, path, &fd, &size));
     void *data = (void *)"";
     if (size > 0) data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -47,7 +47,7 @@ void qd_unmap_file(qd_mapped_file *file) {
 
 qdisp_status qd_read_file(qdisp_ctx *ctx, const char *path, size_t max_bytes, char **data, size_t *size) {
     int fd;
-    size_t n, done = 0;
+    size_t n = 0, done = 0;
     QD_TRY(open_regular(ctx, path, &fd, &n));
     if (n > max_bytes) {
         close(fd);
@@ -85,7 +85,8 @@ bool qd_is_directory(const char *path) {
 
 struct qd_output {
     qdisp_ctx *ctx;
-    char *path, *temporary;
+    char *path, *temporary; /* the same text for a device, which is written to and not replaced */
+    bool in_place;
     int fd;
     int error; /* first write error */
     size_t n_buffered;
@@ -101,12 +102,15 @@ static void output_free(qd_output *o) {
 }
 
 qdisp_status qd_output_open(qdisp_ctx *ctx, const char *path, qd_output **out) {
+    struct stat st;
     qd_output *o = qd_alloc(ctx, 1, sizeof *o);
     if (!o) return QDISP_ENOMEM;
     o->ctx = qd_ctx_ref(ctx);
+    o->in_place = stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode));
     o->fd = -1;
     o->path = qd_strdup(ctx, path);
-    o->temporary = o->path ? qd_format(ctx, "%s.tmp-%ld", path, (long)getpid()) : NULL;
+    if (o->path)
+        o->temporary = o->in_place ? qd_strdup(ctx, path) : qd_format(ctx, "%s.tmp-%ld", path, (long)getpid());
     if (!o->temporary) {
         output_free(o);
         return QDISP_ENOMEM;
@@ -152,7 +156,7 @@ qdisp_status qd_output_write(qd_output *o, const void *bytes, size_t n) {
 void qd_output_discard(qd_output *o) {
     if (!o) return;
     close(o->fd);
-    unlink(o->temporary);
+    if (!o->in_place) unlink(o->temporary);
     output_free(o);
 }
 
@@ -161,12 +165,12 @@ qdisp_status qd_output_commit(qd_output *o) {
     if (!o->error && fsync(o->fd) != 0 && errno != EINVAL && errno != EROFS) o->error = errno;
     if (close(o->fd) != 0 && !o->error) o->error = errno;
     o->fd = -1;
-    if (!o->error && rename(o->temporary, o->path) != 0) o->error = errno;
+    if (!o->error && !o->in_place && rename(o->temporary, o->path) != 0) o->error = errno;
     if (!o->error) {
         output_free(o);
         return QDISP_OK;
     }
-    unlink(o->temporary);
+    if (!o->in_place) unlink(o->temporary);
     qdisp_ctx *ctx = qd_ctx_ref(o->ctx);
     qd_fail_errno(ctx, o->path, o->error);
     output_free(o);

@@ -11,6 +11,7 @@ typedef struct job {
     size_t n;
     size_t next;        /* atomic: first index not yet taken */
     unsigned n_workers; /* atomic: workers that have numbers */
+    bool cancelled;     /* set by worker 0, the only one that asks: the callback is never called concurrently */
     size_t failed;      /* lowest failing index so far, n = none */
     qdisp_status status;
     char error[512];
@@ -26,6 +27,11 @@ static void run_worker(job *j) {
     for (;;) {
         size_t i = __atomic_fetch_add(&j->next, 1, __ATOMIC_RELAXED);
         if (i >= j->n) return;
+        if (i_worker == 0 && qd_cancelled(j->ctx)) {
+            j->cancelled = true;
+            __atomic_store_n(&j->next, j->n, __ATOMIC_RELAXED);
+            return;
+        }
         qdisp_status status = j->task(j->arg, i, i_worker);
         if (status == QDISP_OK) continue;
         pthread_mutex_lock(&j->lock);
@@ -69,6 +75,6 @@ qdisp_status qd_parallel(qdisp_ctx *ctx, size_t n, qd_task task, void *arg) {
     }
     pthread_mutex_destroy(&j.lock);
     if (j.status != QDISP_OK) return qd_fail(ctx, j.status, "%s", j.error);
-    if (qd_cancelled(ctx)) return qd_fail(ctx, QDISP_ECANCELLED, "cancelled");
+    if (j.cancelled || qd_cancelled(ctx)) return qd_fail(ctx, QDISP_ECANCELLED, "cancelled");
     return QDISP_OK;
 }

@@ -140,9 +140,19 @@ int cli_print_table(qdisp_ctx *ctx, const qdisp_table *table) {
     return finish(ctx, qdisp_table_write(table, cli_options.format, to_file, stdout));
 }
 
-int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report) {
+int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *leave_out) {
+    int for_people = !strcmp(cli_options.format, "text") || !strcmp(cli_options.format, "markdown");
     if (cli_options.output) return finish(ctx, qdisp_report_save(report, cli_options.output, cli_options.format));
-    return finish(ctx, qdisp_report_write(report, cli_options.format, to_file, stdout));
+    if (!for_people || !leave_out)
+        return finish(ctx, qdisp_report_write(report, cli_options.format, to_file, stdout));
+    qdisp_status status = QDISP_OK;
+    for (size_t i = 0, n = 0; i < qdisp_report_n_tables(report) && status == QDISP_OK; i++) {
+        const qdisp_table *table = qdisp_report_table(report, i);
+        if (!strcmp(qdisp_table_name(table), leave_out)) continue;
+        if (n++ > 0) putchar('\n');
+        status = qdisp_table_write(table, cli_options.format, to_file, stdout);
+    }
+    return finish(ctx, status);
 }
 
 int cli_group_size(const char *text, int64_t *group_size) {

@@ -34,7 +34,8 @@ qdisp_ctx *cli_ctx(void);
 int cli_fail(qdisp_ctx *ctx, qdisp_status status);
 /* Writes a table or report to --output or stdout in --format. The exit status. */
 int cli_print_table(qdisp_ctx *ctx, const qdisp_table *table);
-int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report);
+/* leave_out (may be NULL): a table that is data for machines, left out of text and Markdown. */
+int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *leave_out);
 /* "channel", "tensor" or a number into a group size; false if it is none of these. */
 int cli_group_size(const char *text, int64_t *group_size);
 

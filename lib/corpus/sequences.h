@@ -16,8 +16,9 @@ typedef struct qd_sequences {
     size_t n_seq, ids_cap;
 } qd_sequences;
 
-/* The lines `lines[n]` (NULL: all) of a language. bos_id -1: no such token, so the first token of a line is not scored and
- * its bytes do not count. Errors: EMISMATCH for an id >= n_vocab; those of the tokenizer with language and line named. */
+/* The lines `lines[n]` (NULL: all) of a language. bos_id -1: no such token, so the first token of a line is not
+ * scored and its bytes do not count. Errors: EMISMATCH for an id >= n_vocab; those of the tokenizer with language
+ * and line named. */
 qdisp_status qd_sequences_make(qdisp_ctx *ctx, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
                                size_t i_language, const size_t *lines, size_t n, int32_t bos_id, size_t n_vocab,
                                qd_sequences *out);

@@ -97,17 +97,21 @@ static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
 const char *const qd_predictors[QD_N_PREDICTORS] = {"damage",   "mean error", "baseline loss", "tokens per byte",
                                                     "kurtosis", "outlier",    "script"};
 
-/* Mean measured loss of the other languages of the script (of all others if it has none) relative to the mean error. */
-static double script_level(const qd_diagnosis *d, size_t l) {
-    double sum[2] = {0, 0};
-    size_t n[2] = {0, 0};
-    for (size_t k = 0; k < d->n_languages; k++) {
-        if (k == l) continue;
-        bool same = !strcmp(qdisp_corpus_script(d->evaluation, k), qdisp_corpus_script(d->evaluation, l));
-        for (size_t q = 0; q < d->n_rows; q++)
-            for (int any = 0; any <= (same ? 1 : 0); any++) sum[any] += d->loss[q * d->n_languages + k], n[any]++;
+/* The script's prediction needs no calibration: the mean measured loss of the other languages of the script, of all
+ * others if it has none. (Fitting it as the rest are fitted would leak: the level of every other language holds this
+ * one's loss.) */
+static void predict_by_script(qd_diagnosis *d) {
+    for (size_t i = 0; i < d->n_rows * d->n_languages; i++) {
+        size_t l = i % d->n_languages, at = i - l, n[2] = {0, 0};
+        double sum[2] = {0, 0};
+        for (size_t k = 0; k < d->n_languages; k++) {
+            bool same = !strcmp(qdisp_corpus_script(d->evaluation, k), qdisp_corpus_script(d->evaluation, l));
+            for (size_t same_only = 0; k != l && same_only <= same; same_only++)
+                sum[same_only] += d->loss[at + k], n[same_only]++;
+        }
+        d->predicted[i] = n[1] ? sum[1] / (double)n[1] : n[0] ? sum[0] / (double)n[0] : NAN;
+        d->predicted_low[i] = d->predicted_high[i] = NAN;
     }
-    return n[1] ? sum[1] / (double)n[1] : n[0] ? sum[0] / (double)n[0] : NAN;
 }
 
 static void raw_predictor(const qd_diagnosis *d, size_t predictor, double *x) {
@@ -120,7 +124,6 @@ static void raw_predictor(const qd_diagnosis *d, size_t predictor, double *x) {
         case 3: factor = qd_calib_tokens_per_byte(d->calib, l); break;
         case 4: factor = 3 + qdisp_table_f64(d->effective, 1)[l]; break; /* kurtosis, not excess: above 0 */
         case 5: factor = qdisp_table_f64(d->effective, 3)[l]; break;
-        case 6: factor = script_level(d, l); break;
         default: break;
         }
         x[i] = factor * d->mean_relative[i / d->n_languages];
@@ -143,7 +146,7 @@ static qdisp_status score_predictor(qd_diagnosis *d, qd_score *s) {
         d->scratch[n_errors++] = fabs(d->predicted[i] - d->loss[i]);
         n_inside += d->loss[i] >= d->predicted_low[i] && d->loss[i] <= d->predicted_high[i];
     }
-    s->coverage = n_errors ? (double)n_inside / (double)n_errors : NAN;
+    s->coverage = n > 0 && isnan(d->predicted_low[0]) ? NAN : n_errors ? (double)n_inside / (double)n_errors : NAN;
     qd_sort(d->scratch, n_errors);
     s->error = qd_quantile(d->scratch, n_errors, 0.5);
     return QDISP_OK;
@@ -154,6 +157,11 @@ static qdisp_status run_predictors(qd_diagnosis *d, qd_score *scores) {
     if (!x) return QDISP_ENOMEM;
     qdisp_status status = QDISP_OK;
     for (size_t k = QD_N_PREDICTORS; k-- > 0 && status == QDISP_OK;) { /* the damage last: its predictions stay */
+        if (k == QD_SCRIPT_PREDICTOR) {
+            predict_by_script(d);
+            status = score_predictor(d, &scores[k]);
+            continue;
+        }
         raw_predictor(d, k, x);
         qd_loo loo = {d->n_languages, d->n_rows, x, d->loss, d->low, d->predicted, d->predicted_low, d->predicted_high};
         status = qd_predict_loo(d->ctx, &loo);

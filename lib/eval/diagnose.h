@@ -28,7 +28,8 @@ typedef struct qd_diagnosis {
     double *baseline;      /* [n_languages] bits per byte */
 } qd_diagnosis;
 
-/* How a predictor did: Spearman over all pairs, its mean over quantizers, median absolute error, share in the interval. */
+/* How a predictor did: Spearman over all pairs, its mean over quantizers, median absolute error, share in the
+ * interval. */
 typedef struct qd_score {
     double pooled, mean, error, coverage;
 } qd_score;
@@ -36,6 +37,7 @@ typedef struct qd_score {
 /* Predictors: the damage itself first, then trivial ones that scale the quantizer's mean relative error by one number a
  * language. A prediction that does not beat these is not worth its calibration text. */
 #define QD_N_PREDICTORS 7
+#define QD_SCRIPT_PREDICTOR 6
 extern const char *const qd_predictors[QD_N_PREDICTORS];
 
 qdisp_status qd_languages_table(const qd_diagnosis *d, qdisp_table **out);

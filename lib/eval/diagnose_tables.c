@@ -61,7 +61,7 @@ qdisp_status qd_losses_table(const qd_diagnosis *d, qdisp_table **out) {
     size_t first = qdisp_table_n_columns(t);
     for (size_t k = 0; k < 6; k++) qd_table_column(t, &status, names[k], "bits/byte", QDISP_COLUMN_F64);
     size_t p_holm = qd_table_column(t, &status, "p_holm", "", QDISP_COLUMN_F64);
-    size_t bpw = qd_table_column(t, &status, "bits_per_weight", "bits", QDISP_COLUMN_F64);
+    size_t bpw = qd_table_column(t, &status, "bpw", "bits/weight", QDISP_COLUMN_F64);
     for (size_t i = 0; i < d->n_rows * d->n_languages; i++) {
         size_t row = qd_table_row(t, &status), q = i / d->n_languages;
         qd_table_str(t, &status, row, language, language_at(d, i % d->n_languages));
@@ -93,7 +93,7 @@ qdisp_status qd_quantizers_table(const qd_diagnosis *d, qdisp_table **out) {
     qdisp_status status = QDISP_OK;
     size_t method = qd_table_column(t, &status, "method", "", QDISP_COLUMN_STR);
     size_t bits = qd_table_column(t, &status, "bits", "bits", QDISP_COLUMN_I64);
-    size_t bpw = qd_table_column(t, &status, "bits_per_weight", "bits", QDISP_COLUMN_F64);
+    size_t bpw = qd_table_column(t, &status, "bpw", "bits/weight", QDISP_COLUMN_F64);
     size_t mean = qd_table_column(t, &status, "mean_bpb", "bits/byte", QDISP_COLUMN_F64);
     size_t worst = qd_table_column(t, &status, "worst", "", QDISP_COLUMN_STR);
     size_t worst_bpb = qd_table_column(t, &status, "worst_bpb", "bits/byte", QDISP_COLUMN_F64);
@@ -130,15 +130,12 @@ qdisp_status qd_quantizers_table(const qd_diagnosis *d, qdisp_table **out) {
     return status;
 }
 
-static void verdict_text(const qd_score *scores, char text[256]) {
-    size_t n_lost = 0;
-    snprintf(text, 256, "not better than:");
-    for (size_t k = 1; k < QD_N_PREDICTORS; k++) {
-        if (!(scores[k].mean >= scores[0].mean)) continue;
-        size_t n = strlen(text);
-        snprintf(text + n, 256 - n, "%s %s", n_lost++ ? "," : "", qd_predictors[k]);
-    }
-    if (n_lost == 0) snprintf(text, 256, "beats every baseline");
+/* Beaten: the damage ranks the languages better, on average over the quantizers. */
+static void verdict_text(const qd_score *scores, size_t k, char text[64]) {
+    size_t n_beaten = 0;
+    for (size_t i = 1; i < QD_N_PREDICTORS; i++) n_beaten += scores[0].mean > scores[i].mean || isnan(scores[i].mean);
+    if (k == 0) snprintf(text, 64, "beats %zu of %d baselines", n_beaten, QD_N_PREDICTORS - 1);
+    else snprintf(text, 64, scores[0].mean > scores[k].mean || isnan(scores[k].mean) ? "beaten" : "not beaten");
 }
 
 qdisp_status qd_prediction_table(const qd_diagnosis *d, const qd_score *scores, qdisp_table **out) {
@@ -159,9 +156,8 @@ qdisp_status qd_prediction_table(const qd_diagnosis *d, const qd_score *scores, 
         qd_table_f64(t, &status, row, mean, scores[k].mean);
         qd_table_f64(t, &status, row, error, scores[k].error);
         qd_table_f64(t, &status, row, coverage, scores[k].coverage);
-        if (k > 0) continue;
-        char text[256];
-        verdict_text(scores, text);
+        char text[64];
+        verdict_text(scores, k, text);
         qd_table_str(t, &status, row, verdict, text);
     }
     if (status == QDISP_OK) *out = t;

@@ -9,7 +9,8 @@
 
 #define QD_LN2 0.69314718055994530942
 
-/* A table of losses read back: languages in their order, lines of one language together. Pointers belong to the table. */
+/* A table of losses read back: languages in their order, lines of one language together. Pointers belong to the
+ * table. */
 typedef struct qd_losses {
     qdisp_ctx *ctx;
     size_t n_languages, *first; /* [n_languages + 1] rows */
@@ -20,16 +21,16 @@ typedef struct qd_losses {
 qdisp_status qd_losses_read(const qdisp_table *table, qd_losses *out);
 void qd_losses_clear(qd_losses *losses);
 
-/* Predicted damage of a quantized model for every language of the calibration, in arbitrary units per byte:
- * r_l = tokens per byte * sum over layers' maps of D_l / P_l; see quant_laaciq.c for D and P. mean_relative (may be NULL)
+/* Predicted damage of a quantized model for every language of the calibration, in arbitrary units per byte: r_l =
+ * tokens per byte * sum over layers' maps of D_l / P_l; see quant_laaciq.c for D and P. mean_relative (may be NULL)
  * is the same without the language: sum over maps of sum (w - q)^2 / sum w^2. */
 qdisp_status qd_predict_damage(const qdisp_model *model, const qdisp_model *quantized, const qdisp_calib *calib,
                                double *damage, double *mean_relative);
 
-/* One predictor against measurements, leave-one-language-out. x[n_quantizers][n_languages] is the raw predictor; loss and
- * its interval are measured. predicted, low and high receive the prediction for each language made from the others:
- * log loss = a + b log x over their pairs whose interval lies above 0, the band from the 2.5 and 97.5 % quantiles of the
- * residuals. NaN where fewer than 3 pairs are left. */
+/* One predictor against measurements, leave-one-language-out. x[n_quantizers][n_languages] is the raw predictor;
+ * loss and its interval are measured. predicted, low and high receive the prediction for each language made from the
+ * others: log loss = a + b log x over their pairs whose interval lies above 0, the band from the 2.5 and 97.5 %
+ * quantiles of the residuals. NaN where fewer than 3 pairs are left. */
 typedef struct qd_loo {
     size_t n_languages, n_quantizers;
     const double *x, *loss, *low;

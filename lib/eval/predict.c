@@ -1,4 +1,5 @@
-/* predict.c - the damage that the weights and a language's activations foretell, and its calibration to bits per byte. */
+/* predict.c - the damage that the weights and a language's activations foretell, and its calibration to bits per
+ * byte. */
 #include "eval/eval.h"
 #include "kernels/kernels.h"
 #include "stats/resample.h"

@@ -1,5 +1,5 @@
-/* plan.c - the plan as a table, out and in. It is the seam between choosing and quantizing, and the place where bits become
- * firm: thresholds come from it and from the weights alone. */
+/* plan.c - the plan as a table, out and in. It is the seam between choosing and quantizing, and the place where bits
+ * become firm: thresholds come from it and from the weights alone. */
 #include "quant/quant.h"
 
 #include <math.h>

@@ -1,9 +1,9 @@
-/* quant_aciq.c - analytical clipping for integer quantization: Banner, Nahshan, Soudry, "Post-training 4-bit quantization
- * of convolution networks for rapid-deployment", NeurIPS 2019. The clipping threshold a minimises
- * E[((|X| - a)+)^2] + c a^2, c the rounding noise of the grid at a = 1. The derivative vanishes where
- * E[(|X| - a)+] = c a for every law of X; the objective is convex, so the root is unique. It is found on the weights
- * themselves: f(a) = sum (|x| - a)+ - n c a is convex, decreasing and piecewise linear, so Newton's steps from a = 0
- * rise monotonically to the root and end on it exactly after finitely many: a' = sum_{|x| > a} |x| / (#{|x| > a} + n c). */
+/* quant_aciq.c - analytical clipping for integer quantization: Banner, Nahshan, Soudry, "Post-training 4-bit
+ * quantization of convolution networks for rapid-deployment", NeurIPS 2019. The clipping threshold a minimises
+ * E[((|X| - a)+)^2] + c a^2, c the rounding noise of the grid at a = 1. The derivative vanishes where E[(|X| - a)+]
+ * = c a for every law of X; the objective is convex, so the root is unique. It is found on the weights themselves:
+ * f(a) = sum (|x| - a)+ - n c a is convex, decreasing and piecewise linear, so Newton's steps from a = 0 rise
+ * monotonically to the root and end on it exactly after finitely many: a' = sum_{|x| > a} |x| / (#{|x| > a} + n c). */
 #include "quant/quant.h"
 
 #include <math.h>

@@ -56,6 +56,8 @@ static void write_table(const qdisp_table *t, qd_text *out) {
                            (qdisp_table_column_type(t, col) != QDISP_COLUMN_STR || !qdisp_table_str(t, col)[row]);
             if (col > 0) qd_text_str(out, ",");
             if (!missing) field(out, s, qdisp_table_column_type(t, col) == QDISP_COLUMN_STR);
+            /* a whole number in a column of reals stays one */
+            if (!missing && s == number && qdisp_table_f64(t, col) && !strpbrk(s, ".en")) qd_text_str(out, ".0");
         }
         qd_text_str(out, "\n");
     }
@@ -168,8 +170,11 @@ static qdisp_column_type column_type(const reader *r, size_t col) {
 static qdisp_status fill(const reader *r, qdisp_table *t) {
     qdisp_status status = QDISP_OK;
     size_t n_rows = r->n_cells / r->n_columns - 1;
-    for (size_t col = 0; col < r->n_columns; col++)
+    for (size_t col = 0; col < r->n_columns; col++) {
+        if (qdisp_table_find(t, r->cells[col] + 1) != (size_t)-1)
+            return qd_fail(r->ctx, QDISP_EFORMAT, "%s: line 1: column '%s' is there already", r->path, r->cells[col] + 1);
         QD_TRY(qdisp_table_add_column(t, r->cells[col] + 1, "", column_type(r, col), NULL));
+    }
     QD_TRY(qdisp_table_add_rows(t, n_rows, NULL));
     for (size_t i = r->n_columns; i < r->n_cells && status == QDISP_OK; i++) {
         size_t row = i / r->n_columns - 1, col = i % r->n_columns;
@@ -195,6 +200,7 @@ qdisp_status qdisp_table_open_csv(qdisp_ctx *ctx, const char *path, const char *
     qdisp_table *t = NULL;
     QD_TRY(qd_read_file(ctx, path, MAX_CSV_BYTES, &text, &n));
     reader r = {.ctx = ctx, .path = path, .at = text, .end = text + n, .line = 1};
+    if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) r.at += 3; /* the byte order mark of spreadsheets */
     qdisp_status status = QDISP_OK;
     size_t bad = qd_utf8_check(text, n);
     if (bad < n) status = qd_fail(ctx, QDISP_EENCODING, "%s: byte %zu: invalid UTF-8", path, bad);

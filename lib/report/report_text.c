@@ -12,21 +12,23 @@ typedef struct layout {
     size_t width;
 } layout;
 
+/* The text as it is shown: at most MAX_CELL wide, with spaces for line breaks and other control characters. */
 static const char *clip(const char *s, char buffer[MAX_CELL * 4 + 4]) {
-    if (qd_text_width(s) <= MAX_CELL) return s;
-    size_t n = 0;
-    char head[MAX_CELL * 4 + 1];
-    while (s[n]) { /* whole characters until the room for "..." is all that is left */
+    bool plain = true;
+    for (const char *at = s; *at; at++) plain = plain && (unsigned char)*at >= 32 && *at != 127;
+    if (plain && qd_text_width(s) <= MAX_CELL) return s;
+    size_t n = 0, room = 0; /* room: end of the longest start that leaves room for "..." */
+    while (s[n] && n <= MAX_CELL * 4 - 4) {
         size_t next = n + 1;
-        while ((s[next] & 0xc0) == 0x80) next++;
-        if (next > MAX_CELL * 4) break;
-        memcpy(head, s, next);
-        head[next] = 0;
-        if (qd_text_width(head) > MAX_CELL - 3) break;
+        while ((s[next] & 0xc0) == 0x80 && next < n + 4) next++;
+        memcpy(buffer + n, s + n, next - n);
+        if ((unsigned char)s[n] < 32 || s[n] == 127) buffer[n] = ' ';
+        buffer[next] = 0;
+        if (qd_text_width(buffer) > MAX_CELL) break;
         n = next;
+        if (qd_text_width(buffer) <= MAX_CELL - 3) room = n;
     }
-    memcpy(buffer, s, n);
-    memcpy(buffer + n, "...", 4);
+    if (s[n]) memcpy(buffer + room, "...", 4);
     return buffer;
 }
 
@@ -124,7 +126,8 @@ static void write_table(const qdisp_table *t, qd_text *out) {
         return;
     }
     measure(t, l);
-    qd_text_printf(out, "%s\n\n", qdisp_table_title(t));
+    qd_text_str(out, qdisp_table_title(t));
+    qd_text_str(out, "\n\n");
     band b = {0};
     while (b.n_keys < n_cols && b.n_keys < 2 && qdisp_table_column_type(t, b.n_keys) == QDISP_COLUMN_STR)
         key_width += l[b.n_keys++].width + 2;

@@ -1,0 +1,31 @@
+"""qdisp: which languages does a quantization of a multilingual language model hurt, and what to do about it.
+
+    report = qdisp.diagnose("model-folder", None, "text-folder")
+    print(report["quantizers"])
+
+Everything is computed by libqdisp; numbers come as numpy arrays, without copies where that is possible.
+
+Threads: Model, Tokenizer, Corpus and Quantizer are immutable, and any number of threads may use one at once; the
+library works with the GIL released, on threads of its own (`configure`). Calibration and Table belong to one thread at
+a time. The message of an Error belongs to a context: threads that fail at the same moment on one context may see each
+other's.
+
+Ctrl-C during long work stops it, and all other long work of the same context, and raises KeyboardInterrupt. This holds
+for calls from the main thread, the only one to which Python delivers it.
+"""
+
+from ._eval import compare, diagnose, losses
+from ._lib import Context, Error, Status, configure, version
+from ._model import Model, ModelInfo
+from ._quant import Calibration, Quantizer, apply_plan, quantizers
+from ._stats import Moments, bootstrap_ratio, kurtosis, moments, spearman
+from ._table import Report, Table
+from ._text import Corpus, Tokenizer
+
+__version__ = version()
+
+__all__ = [
+    "Calibration", "Context", "Corpus", "Error", "Model", "ModelInfo", "Moments", "Quantizer", "Report", "Status",
+    "Table", "Tokenizer", "apply_plan", "bootstrap_ratio", "compare", "configure", "diagnose", "kurtosis", "losses",
+    "moments", "quantizers", "spearman", "version",
+]

@@ -1,0 +1,84 @@
+"""Losses by language, what a quantization costs each, and the whole diagnosis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._lib import c_list, ffi, lib, whole
+from ._model import Model
+from ._quant import group, need
+from ._table import Report, Table
+from ._text import Corpus, Tokenizer
+
+_Path = (str, os.PathLike)
+
+
+def losses(model: Model, tokenizer: Tokenizer, corpus: Corpus) -> Table:
+    """Table "losses", a row a line: language, i_line, n_bytes, n_tokens, nll_nats (sum over the line's tokens).
+
+    Errors: TypeError; Error (EMISMATCH: ids beyond the model's vocabulary; ENUMERIC: names language and line).
+    """
+    need(model, Model, "model"), need(tokenizer, Tokenizer, "tokenizer"), need(corpus, Corpus, "corpus")
+    return Table(model._ctx, *model._ctx.call("qdisp_eval_losses", model._handle, tokenizer._handle, corpus._handle,
+                                              long=True))
+
+
+def compare(base: Table, quantized: Table, n_resamples: int = 0) -> Table:
+    """Table "comparison", a row a language, paired by line: language, n_lines, n_bytes, baseline_bpb, loss_bpb (bits
+    per byte of `quantized` minus those of `base`), low_bpb, high_bpb (95 % interval), p_holm.
+
+    Args:
+        base, quantized: from `losses`, on the same corpus.
+        n_resamples: 0: the default, 2000.
+
+    Errors: TypeError; Error (EMISMATCH, ENUMERIC).
+    """
+    need(base, Table, "base"), need(quantized, Table, "quantized")
+    return Table(base._ctx, *base._ctx.call("qdisp_eval_compare", base._handle, quantized._handle,
+                                            whole(n_resamples, "n_resamples"), long=True))
+
+
+def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.PathLike | None,
+             corpus: Corpus | str | os.PathLike | Mapping[str, Any], methods: str | Iterable[str] | None = None,
+             bits: int | str | Iterable[int] | None = None, group_size: int | str = "channel",
+             roles: str | Iterable[str] | None = None, calibration_share: float = 0.5, seed: int = 0,
+             n_resamples: int = 0) -> Report:
+    """Which languages does a quantization of this model hurt? Calibrates on one part of the text, then predicts and
+    measures the loss of every language under every method and bit width on the other.
+
+    Args:
+        model: a Model, or its folder.
+        tokenizer: a Tokenizer, or its path; None: the model's folder (if model is a path).
+        corpus: a Corpus, its folder, or a dict as Corpus takes.
+        methods: a list or comma-separated; None: rtn, aciq, la-aciq.
+        bits: one, a list or comma-separated; None: 8, 4, 3.
+        group_size: "channel", "tensor" or 8 and more, as Quantizer.
+        roles: as Quantizer.
+        calibration_share: of the lines that calibrate, in (0, 1).
+        seed: of the split and the intervals, 0 or more.
+        n_resamples: of the intervals, 0: the default, 2000.
+
+    Returns the Report "diagnosis" with tables languages, losses, quantizers, prediction (bits per byte).
+    Errors: TypeError, ValueError; Error, as the parts.
+    """
+    if tokenizer is None:
+        if not isinstance(model, _Path):
+            raise ValueError("tokenizer: None is for a model that is given by its folder")
+        tokenizer = model
+    if not 0 < calibration_share < 1:
+        raise ValueError(f"calibration_share: {calibration_share} is outside (0, 1)")
+    options = ffi.new("qdisp_diagnose_options *")
+    options.size = ffi.sizeof(options[0])
+    lists = [c_list(methods, "methods"), c_list(bits, "bits"), c_list(roles, "roles")]
+    options.methods, options.bits, options.roles = lists
+    options.group_size = group(group_size, lib.QDISP_GROUP_CHANNEL)
+    options.calibration_share = calibration_share
+    options.seed = whole(seed, "seed", 0, 2**64 - 1)
+    options.n_resamples = whole(n_resamples, "n_resamples")
+    model = need(Model(model) if isinstance(model, _Path) else model, Model, "model")
+    tokenizer = need(Tokenizer(tokenizer) if isinstance(tokenizer, _Path) else tokenizer, Tokenizer, "tokenizer")
+    corpus = need(Corpus(corpus) if isinstance(corpus, (*_Path, Mapping)) else corpus, Corpus, "corpus")
+    return Report(model._ctx, *model._ctx.call("qdisp_diagnose", model._handle, tokenizer._handle, corpus._handle,
+                                               options, long=True))

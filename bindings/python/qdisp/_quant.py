@@ -1,0 +1,196 @@
+"""Calibration, quantizers and plans."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ._arrays import pointer
+from ._lib import Context, c_list, c_path, c_string, context, ffi, lib, whole
+from ._model import Model
+from ._table import Table
+from ._text import Corpus, Tokenizer
+
+
+def need(value: Any, kind: type, what: str) -> Any:
+    """value, or TypeError."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{what}: a {kind.__name__} is needed, not {type(value).__name__}")
+    return value
+
+
+def group(value: int | str | None, default: int) -> int:
+    """group_size: "channel", "tensor" or a number of weights, 8 or more."""
+    if value is None:
+        return default
+    if isinstance(value, str):
+        named = {"channel": lib.QDISP_GROUP_CHANNEL, "tensor": lib.QDISP_GROUP_TENSOR}
+        if value not in named:
+            raise ValueError(f"group_size: {value!r}: a number, 'channel' or 'tensor' is needed")
+        return named[value]
+    return whole(value, "group_size", 8)
+
+
+class Calibration:
+    """Statistics of a model's activations by language: sums of x_j^2 for the input x of every linear map, sums of |h|
+    of the residual stream, counts of tokens and bytes; in two folds, "fit" and "guard". One thread at a time.
+
+    Args:
+        model: the Model that the statistics are of.
+    """
+
+    def __init__(self, model: Model):
+        need(model, Model, "model")
+        self._set(model._ctx, *model._ctx.call("qdisp_calib_new", model._handle), model)
+
+    def _set(self, ctx: Context, handle: Any, model: Model | None) -> None:
+        self._ctx, self._handle, self._model = ctx, handle, model
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, model: Model | None = None) -> Calibration:
+        """Opens statistics that save wrote.
+
+        Args:
+            path: the file.
+            model: for `collect` and `languages`, unless it is given there.
+
+        Errors: TypeError; Error (ENOTFOUND, EFORMAT, EIO).
+        """
+        if model is not None:
+            need(model, Model, "model")
+        ctx = context()
+        calibration = cls.__new__(cls)
+        calibration._set(ctx, *ctx.call("qdisp_calib_open", ctx.handle, c_path(path)), model)
+        return calibration
+
+    def _of(self, model: Model | None) -> Model:
+        model = self._model if model is None else model
+        if model is None:
+            raise ValueError("model: a calibration that was opened from a file needs the model")
+        return need(model, Model, "model")
+
+    def collect(self, tokenizer: Tokenizer, corpus: Corpus, model: Model | None = None) -> Calibration:
+        """Runs the model over every line of every language, adds what it saw, and returns self.
+
+        Every fourth line goes to the guard fold. Errors: Error (EMISMATCH, ENUMERIC: names the map); on failure nothing
+        was added.
+        """
+        need(tokenizer, Tokenizer, "tokenizer"), need(corpus, Corpus, "corpus")
+        self._ctx.call("qdisp_calib_collect", self._handle, self._of(model)._handle, tokenizer._handle, corpus._handle,
+                       long=True)
+        return self
+
+    def feed(self, language: str, tensor: str, rows: Any, guard: bool = False, n_bytes: int = 0) -> None:
+        """Adds activations that another engine saw.
+
+        Args:
+            language: BCP-47 tag.
+            tensor: name of the weight of the linear map.
+            rows: inputs of that map, float32 [n_rows, n_in]; other floats are converted.
+            guard: True adds to the guard fold.
+            n_bytes: of text that the rows stand for; count it once, with one tensor.
+
+        Errors: TypeError, ValueError; Error (ENOTFOUND: tensor; EINVAL: n_in; ENUMERIC: names row and input).
+        """
+        array = np.asarray(rows)
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+            raise TypeError(f"rows: floats are needed, not {array.dtype}")
+        if array.ndim != 2:
+            raise ValueError(f"rows: 2 dimensions are needed, not {array.ndim}")
+        array = np.ascontiguousarray(array, np.float32)
+        self._ctx.call("qdisp_calib_feed", self._handle, _text(language, "language"), bool(guard),
+                       _text(tensor, "tensor"), pointer(array, "float *"), array.shape[0], array.shape[1],
+                       whole(n_bytes, "n_bytes"))
+
+    def merge(self, other: Calibration) -> Calibration:
+        """Adds the statistics of other, and returns self. Errors: Error (EMISMATCH: other linear maps)."""
+        self._ctx.call("qdisp_calib_merge", self._handle, need(other, Calibration, "other")._handle)
+        return self
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes a safetensors file of F64 sums. Errors: Error (EIO)."""
+        self._ctx.call("qdisp_calib_save", self._handle, c_path(path), long=True)
+
+    def languages(self, model: Model | None = None) -> Table:
+        """Table "languages": language, kurtosis_eff (excess kurtosis of the weights as the language uses them),
+        kurtosis_eff_max, outlier_activation. Errors: Error (EMISMATCH: another model)."""
+        return Table(self._ctx, *self._ctx.call("qdisp_calib_languages", self._handle, self._of(model)._handle,
+                                                long=True))
+
+    def describe(self) -> Table:
+        """Table "calibration": language, n_tokens, n_bytes, tokens_per_byte, mean |h| after every layer."""
+        return Table(self._ctx, *self._ctx.call("qdisp_calib_describe", self._handle))
+
+
+def _text(value: Any, what: str) -> Any:
+    if value is None:
+        raise TypeError(f"{what}: a str is needed, not None")
+    return c_string(value, what)
+
+
+class Quantizer:
+    """An immutable quantizer: a method and its options.
+
+    Args:
+        method: "rtn" (round to nearest), "aciq", "la-aciq" (language-aware, needs a calibration); see quantizers().
+        bits: 2..8.
+        group_size: weights of a row that share a threshold, 8 or more; "channel": one threshold an output channel;
+            "tensor": one a tensor.
+        full_range: 2^bits levels instead of 2^bits - 1 symmetric ones.
+        roles: roles to quantize, a list or comma-separated; None: attn.qkv, attn.out, mlp.up, mlp.down.
+        objective: la-aciq: "worst" (None) or "mean" over languages of the predicted loss per byte.
+        steps: la-aciq: steps of the dual, 0: the default.
+        step: la-aciq: size of the multiplicative update, 0: the default.
+
+    Errors: TypeError, ValueError; Error (EINVAL: unknown method, an option out of range).
+    """
+
+    def __init__(self, method: str, bits: int = 4, group_size: int | str = 64, full_range: bool = False,
+                 roles: Any = None, objective: str | None = None, steps: int = 0, step: float = 0):
+        self._ctx = context()
+        options = ffi.new("qdisp_quantizer_options *")
+        options.size = ffi.sizeof(options[0])
+        options.bits = whole(bits, "bits", 2, 8)
+        options.group_size = group(group_size, 0)
+        options.full_range = bool(full_range)
+        c_roles, c_objective = c_list(roles, "roles"), c_string(objective, "objective")
+        options.roles, options.objective = c_roles, c_objective
+        options.n_steps = whole(steps, "steps")
+        options.step = step
+        self._repr = f"<Quantizer {method}: {bits} bits, group {group_size}>"
+        self._handle, = self._ctx.call("qdisp_quantizer_new", self._ctx.handle, _text(method, "method"), options)
+
+    def plan(self, model: Model, calibration: Calibration | None = None) -> Table:
+        """Table "plan", a row for every tensor to quantize: tensor, role, layer, method, bits, group_size, levels,
+        alpha, clip, n_weights, bits_per_weight, error_rel, error_rel_model, note. It may be edited (Table.set), saved.
+
+        Errors: TypeError; Error (EINVAL: a method that needs a calibration; EMISMATCH: of another model; ENUMERIC).
+        """
+        c_calibration = ffi.NULL
+        if calibration is not None:
+            c_calibration = need(calibration, Calibration, "calibration")._handle
+        need(model, Model, "model")
+        return Table(self._ctx, *model._ctx.call("qdisp_quantizer_plan", self._handle, model._handle, c_calibration,
+                                                 long=True))
+
+    def __repr__(self) -> str:
+        return self._repr
+
+
+def quantizers() -> Table:
+    """Table "quantizers": method, needs, paper."""
+    ctx = context()
+    return Table(ctx, *ctx.call("qdisp_quantizers", ctx.handle))
+
+
+def apply_plan(plan: Table, model: Model) -> Model:
+    """A model that computes with the quantized weights, dequantized to f32, and shares the others with `model`.
+
+    Errors: TypeError; Error (EMISMATCH: a tensor the model lacks, names the row; EINVAL: a value out of range, names
+    row and column; ENUMERIC).
+    """
+    need(plan, Table, "plan"), need(model, Model, "model")
+    handle, = model._ctx.call("qdisp_plan_apply", plan._handle, model._handle, long=True)
+    return Model._from_handle(model._ctx, handle, model)

@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import pytest
+
+import qdisp
+
+
+def test_quantizers():
+    assert {"rtn", "aciq", "la-aciq"} <= set(qdisp.quantizers()["method"])
+
+
+def test_calibration(model, calibration, tmp_path, tokenizer, corpus):
+    table = calibration.describe()
+    assert list(table["language"]) == corpus.languages
+    assert (table["n_bytes"] > 0).all() and (table["n_tokens"] > 0).all()
+    languages = calibration.languages()
+    assert np.isfinite(languages["kurtosis_eff"]).all()
+    calibration.save(tmp_path / "calibration.safetensors")
+    again = qdisp.Calibration.open(tmp_path / "calibration.safetensors")
+    np.testing.assert_array_equal(again.languages(model)["kurtosis_eff"], languages["kurtosis_eff"])
+    with pytest.raises(ValueError, match="model"):
+        again.collect(tokenizer, corpus)
+
+
+def test_merge_adds(model, tokenizer, corpus):
+    one = qdisp.Calibration(model).collect(tokenizer, corpus)
+    two = qdisp.Calibration(model).collect(tokenizer, corpus).merge(one)
+    np.testing.assert_array_equal(two.describe()["n_tokens"], 2 * one.describe()["n_tokens"])
+
+
+def test_feed(model):
+    plan = qdisp.Quantizer("rtn").plan(model)
+    calibration = qdisp.Calibration(model)
+    rng = np.random.default_rng(1)
+    for i, tensor in enumerate(plan["tensor"]):
+        for language in ("a", "b"):
+            rows = rng.normal(size=(20, model.tensor(tensor).shape[1])).astype(np.float32)
+            calibration.feed(language, tensor, rows, n_bytes=80 if i == 0 else 0)
+    assert list(calibration.describe()["language"]) == ["a", "b"]
+    assert len(qdisp.Quantizer("la-aciq", steps=2).plan(model, calibration)) == len(plan)
+    with pytest.raises(qdisp.Error) as error:
+        calibration.feed("a", "no such tensor", rows)
+    assert error.value.status == qdisp.Status.ENOTFOUND
+    with pytest.raises(qdisp.Error) as error:
+        calibration.feed("a", tensor, rows[:, 1:])
+    assert error.value.status == qdisp.Status.EINVAL
+    rows[1, 2] = np.nan
+    with pytest.raises(qdisp.Error, match="row 1, input 2"):
+        calibration.feed("a", tensor, rows)
+    with pytest.raises(TypeError, match="rows"):
+        calibration.feed("a", tensor, np.zeros((2, 2), int))
+    with pytest.raises(ValueError, match="rows"):
+        calibration.feed("a", tensor, rows[0])
+
+
+@pytest.mark.parametrize("arguments, error", [
+    (("no-such",), qdisp.Error), (("rtn", 9), ValueError), (("rtn", 4.0), TypeError), ((3,), TypeError),
+    (("rtn", 4, 7), ValueError), (("rtn", 4, "row"), ValueError), (("rtn", 4, 64, False, []), ValueError),
+    (("rtn", 4, 64, False, "no.such"), qdisp.Error)])
+def test_bad_quantizers(model, arguments, error):
+    with pytest.raises(error):
+        qdisp.Quantizer(*arguments).plan(model)
+
+
+def test_la_aciq_needs_a_calibration(model):
+    with pytest.raises(qdisp.Error) as error:
+        qdisp.Quantizer("la-aciq").plan(model)
+    assert error.value.status == qdisp.Status.EINVAL
+
+
+def error_of(a, b):
+    return float(((a - b) ** 2).sum() / (a**2).sum())
+
+
+@pytest.mark.parametrize("group_size", [64, "channel", "tensor"])
+def test_a_plan_says_its_error(model, group_size):
+    plan = qdisp.Quantizer("rtn", 4, group_size).plan(model)
+    quantized = qdisp.apply_plan(plan, model)
+    name = plan["tensor"][0]
+    a, b = model.tensor(name).astype(np.float64), quantized.tensor(name).astype(np.float64)
+    assert plan["error_rel"][0] == pytest.approx(error_of(a, b), rel=1e-6)  # both are sums in f64
+    shared = next(name for name in model.tensors()["name"] if name not in set(plan["tensor"]))
+    assert np.shares_memory(model.tensor(shared), quantized.tensor(shared))
+
+
+def test_an_edited_plan(model, tmp_path):
+    plan = qdisp.Quantizer("rtn", 3).plan(model)
+    bits = plan["bits"]
+    plan.set(0, "bits", 8)
+    assert bits[0] == 8 and bits[1] == 3  # the view shows the edit
+    quantized = qdisp.apply_plan(plan, model)
+    a, b = plan["tensor"][:2]
+
+    def lost(name):
+        return error_of(model.tensor(name).astype(np.float64), quantized.tensor(name).astype(np.float64))
+
+    # a step 2^5 times finer, in squares 1024: 8 bits lose far less than a hundredth of 3 bits
+    assert lost(a) < lost(b) / 100
+    plan.to_csv(tmp_path / "plan.csv")
+    again = qdisp.apply_plan(qdisp.Table.from_csv(tmp_path / "plan.csv"), model)
+    np.testing.assert_array_equal(again.tensor(a), quantized.tensor(a))
+
+
+def test_plans_that_cannot_be_applied(model):
+    plan = qdisp.Quantizer("rtn").plan(model)
+    plan.set(1, "bits", 40)
+    with pytest.raises(qdisp.Error, match="bits") as error:
+        qdisp.apply_plan(plan, model)
+    assert error.value.status == qdisp.Status.EINVAL
+    plan = qdisp.Quantizer("rtn").plan(model)
+    plan.set(1, "tensor", "no such tensor")
+    with pytest.raises(qdisp.Error, match="no such tensor") as error:
+        qdisp.apply_plan(plan, model)
+    assert error.value.status == qdisp.Status.EMISMATCH
+    with pytest.raises(TypeError, match="Table"):
+        qdisp.apply_plan(None, model)
+
+
+def test_losses_and_compare(model, tokenizer, corpus, calibration):
+    base = qdisp.losses(model, tokenizer, corpus)
+    assert len(base) == 3 * 8 and (base["nll_nats"] > 0).all()
+    plan = qdisp.Quantizer("la-aciq", 3, "channel", steps=2).plan(model, calibration)
+    table = qdisp.compare(base, qdisp.losses(qdisp.apply_plan(plan, model), tokenizer, corpus), n_resamples=200)
+    assert list(table["language"]) == corpus.languages
+    assert (table["low_bpb"] <= table["loss_bpb"]).all() and (table["loss_bpb"] <= table["high_bpb"]).all()
+    en = base["language"] == "en"
+    bpb = base["nll_nats"][en].sum() / base["n_bytes"][en].sum() / np.log(2)
+    assert table["baseline_bpb"][0] == pytest.approx(bpb, rel=1e-9)
+    with pytest.raises(qdisp.Error):
+        qdisp.compare(base, qdisp.losses(model, tokenizer, corpus.split()[0]))
+
+
+def test_diagnose(model, model_path, tokenizer, corpus, texts):
+    report = qdisp.diagnose(model, tokenizer, corpus, methods=["rtn", "la-aciq"], bits=[4, 3], n_resamples=200)
+    assert set(report) >= {"languages", "losses", "quantizers", "prediction"}
+    assert list(report["languages"]["language"]) == ["en", "ru", "hi"]
+    assert len(report["losses"]) == 3 * 4 and len(report["quantizers"]) == 4
+    assert np.isfinite(report["losses"]["loss_bpb"]).all()
+    data = json.loads(report.to_json())
+    assert set(report) == set(data["tables"])
+    again = qdisp.diagnose(model_path, None, texts, methods="rtn,la-aciq", bits="4,3", n_resamples=200)
+    np.testing.assert_array_equal(again["losses"]["loss_bpb"], report["losses"]["loss_bpb"])
+
+
+def test_bad_diagnoses(model, tokenizer, corpus):
+    with pytest.raises(ValueError, match="tokenizer"):
+        qdisp.diagnose(model, None, corpus)
+    with pytest.raises(ValueError, match="calibration_share"):
+        qdisp.diagnose(model, tokenizer, corpus, calibration_share=1)
+    with pytest.raises(TypeError, match="corpus"):
+        qdisp.diagnose(model, tokenizer, 3)
+    with pytest.raises(qdisp.Error, match="9"):
+        qdisp.diagnose(model, tokenizer, corpus, bits=[9])

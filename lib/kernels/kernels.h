@@ -1,0 +1,40 @@
+/* kernels.h - the table of inner loops. kernels_c.c is the specification: all instruction sets return its bits. */
+#ifndef QD_KERNELS_H
+#define QD_KERNELS_H
+
+#include <qdisp/base.h>
+#include <stdbool.h>
+
+/* Sums over one block; see lanes.h for lanes, order and flush interval. */
+typedef struct qd_power_sums {
+    double s1, s2, s3, s4; /* sums of (x - pivot)^p over finite x */
+    double min, max;       /* +inf, -inf when no element is finite; a zero is +0 */
+    uint64_t n_finite;
+} qd_power_sums;
+
+/* Grid of a symmetric integer quantizer: code q = clamp(round_half_even(w * inverse), low, high); value q * scale.
+ * -2^22 <= low <= 0 <= high <= 2^22; scale and inverse finite. */
+typedef struct qd_grid {
+    float scale, inverse;
+    int32_t low, high;
+} qd_grid;
+
+/* kernels.inc lists them: K(name, return type, (arguments)). */
+typedef struct qd_kernels {
+#define K(name, ret, args) ret(*name) args;
+#include "kernels.inc"
+#undef K
+} qd_kernels;
+
+/* The table for an instruction set name, or the best this CPU has (NULL); NULL result: unknown or not on this CPU
+ * (*known tells which). *chosen is its name, untouched on failure. The tables are constant. Both may be NULL. */
+const qd_kernels *qd_kernels_get(const char *isa, const char **chosen, int *known);
+/* Instruction sets compiled in and allowed by this CPU, weakest first; for tests and benchmarks. */
+size_t qd_kernels_list(const char *names[8]);
+
+/* Elements [first, first + n) of an array of F32, F16 or BF16, at any alignment, as floats: a pointer into data when
+ * it is F32 and 4-aligned, else widened into buffer[n]. NULL: another dtype. Callers stream blocks through it. */
+const float *qd_load_f32(const qd_kernels *kernels, const void *data, qdisp_dtype dtype, size_t first, size_t n,
+                         float *buffer);
+
+#endif

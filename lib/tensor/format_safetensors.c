@@ -1,0 +1,332 @@
+/* format_safetensors.c - safetensors: u64 header length, JSON header, data. Read without copying, written as a stream.
+ *
+ * The reader is as strict as the reference implementation: the data must be tiled by the tensors with no hole or
+ * overlap, so that nothing can hide in a file; sizes are checked against overflow before they are used. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor/tensor.h"
+
+#define MAX_HEADER 100000000u /* the reference implementation's limit */
+#define BLOCK_BYTES ((size_t)1 << 20)
+
+static const struct {
+    const char *name;
+    qdisp_dtype dtype;
+} dtypes[] = {
+    {"F32", QDISP_DTYPE_F32}, {"F16", QDISP_DTYPE_F16}, {"BF16", QDISP_DTYPE_BF16},
+    {"F64", QDISP_DTYPE_F64}, {"I64", QDISP_DTYPE_I64}, {"I32", QDISP_DTYPE_I32},
+    {"I8", QDISP_DTYPE_I8},   {"U8", QDISP_DTYPE_U8},   {"BOOL", QDISP_DTYPE_BOOL},
+};
+#define N_DTYPES (sizeof dtypes / sizeof *dtypes)
+
+/* Where a tensor's description is being read; for messages. */
+typedef struct entry {
+    qd_tensor_file *file;
+    const char *name;
+    json_t *info;
+} entry;
+
+#define FAIL(e, status, format, ...) \
+    qd_fail((e)->file->ctx, (status), "%s: tensor '%.200s': " format, (e)->file->path, (e)->name, __VA_ARGS__)
+
+static qdisp_status read_dtype(const entry *e, qdisp_tensor *tensor) {
+    const char *text = json_string_value(json_object_get(e->info, "dtype"));
+    if (!text) return FAIL(e, QDISP_EFORMAT, "%s", "no dtype");
+    for (size_t i = 0; i < N_DTYPES; i++) {
+        if (!strcmp(text, dtypes[i].name)) {
+            tensor->dtype = dtypes[i].dtype;
+            return QDISP_OK;
+        }
+    }
+    return FAIL(e, QDISP_EUNSUPPORTED, "dtype '%.40s' is not supported", text);
+}
+
+static qdisp_status read_shape(const entry *e, qdisp_tensor *tensor) {
+    json_t *shape = json_object_get(e->info, "shape");
+    if (!json_is_array(shape)) return FAIL(e, QDISP_EFORMAT, "%s", "no shape");
+    size_t n = json_array_size(shape);
+    if (n > 4) return FAIL(e, QDISP_EUNSUPPORTED, "%zu dimensions, more than 4", n);
+    for (size_t i = 0; i < n; i++) {
+        json_t *size = json_array_get(shape, i);
+        if (!json_is_integer(size) || json_integer_value(size) < 0) {
+            return FAIL(e, QDISP_EFORMAT, "dimension %zu of the shape is not a size", i);
+        }
+        tensor->shape[i] = (uint64_t)json_integer_value(size);
+    }
+    tensor->n_dims = (uint32_t)n;
+    return QDISP_OK;
+}
+
+static qdisp_status read_offsets(const entry *e, uint64_t n_data, uint64_t *begin, uint64_t *end) {
+    json_t *offsets = json_object_get(e->info, "data_offsets");
+    if (!json_is_array(offsets) || json_array_size(offsets) != 2 || !json_is_integer(json_array_get(offsets, 0)) ||
+        !json_is_integer(json_array_get(offsets, 1))) {
+        return FAIL(e, QDISP_EFORMAT, "%s", "data_offsets are not two integers");
+    }
+    json_int_t from = json_integer_value(json_array_get(offsets, 0));
+    json_int_t to = json_integer_value(json_array_get(offsets, 1));
+    if (from < 0 || to < from) {
+        return FAIL(e, QDISP_EFORMAT, "offsets %lld..%lld do not ascend from 0", (long long)from, (long long)to);
+    }
+    if ((uint64_t)to > n_data) {
+        return FAIL(e, QDISP_EFORMAT, "offsets %lld..%lld pass the end (%llu)", (long long)from, (long long)to,
+                    (unsigned long long)n_data);
+    }
+    *begin = (uint64_t)from;
+    *end = (uint64_t)to;
+    return QDISP_OK;
+}
+
+static qdisp_status read_entry(const entry *e, const uint8_t *data, uint64_t n_data, qdisp_tensor *tensor) {
+    if (!json_is_object(e->info)) return FAIL(e, QDISP_EFORMAT, "%s", "its description is not an object");
+    uint64_t begin = 0, end = 0, n_elements, n_bytes;
+    QD_TRY(read_dtype(e, tensor));
+    QD_TRY(read_shape(e, tensor));
+    QD_TRY(read_offsets(e, n_data, &begin, &end));
+    char shape[96];
+    qd_tensor_shape_text(tensor->shape, tensor->n_dims, shape);
+    if (!qd_tensor_sizes(tensor->shape, tensor->n_dims, tensor->dtype, &n_elements, &n_bytes)) {
+        return FAIL(e, QDISP_EFORMAT, "the size of shape %s overflows", shape);
+    }
+    if (n_bytes != end - begin) {
+        return FAIL(e, QDISP_EFORMAT, "shape %s of %s takes %llu bytes, offsets give %llu", shape,
+                    qd_dtype_name((qdisp_dtype)tensor->dtype), (unsigned long long)n_bytes,
+                    (unsigned long long)(end - begin));
+    }
+    tensor->data = data + begin;
+    tensor->n_bytes = n_bytes;
+    tensor->name = qd_strdup(e->file->ctx, e->name);
+    return tensor->name ? QDISP_OK : QDISP_ENOMEM;
+}
+
+static qdisp_status read_metadata(qd_tensor_file *file, json_t *metadata) {
+    if (!json_is_object(metadata)) {
+        return qd_fail(file->ctx, QDISP_EFORMAT, "%s: __metadata__ is not an object", file->path);
+    }
+    size_t n = json_object_size(metadata);
+    file->metadata = qd_alloc(file->ctx, n ? n : 1, 2 * sizeof *file->metadata);
+    if (!file->metadata) return QDISP_ENOMEM;
+    file->n_metadata = n;
+    const char *key;
+    json_t *value;
+    size_t i = 0;
+    json_object_foreach(metadata, key, value) {
+        if (!json_is_string(value)) {
+            return qd_fail(file->ctx, QDISP_EFORMAT, "%s: __metadata__ '%.200s' is not a string", file->path, key);
+        }
+        file->metadata[i] = qd_strdup(file->ctx, key);
+        file->metadata[i + 1] = qd_strdup(file->ctx, json_string_value(value));
+        if (!file->metadata[i] || !file->metadata[i + 1]) return QDISP_ENOMEM;
+        i += 2;
+    }
+    return QDISP_OK;
+}
+
+static int compare_offsets(const void *a, const void *b) {
+    const qdisp_tensor *x = a, *y = b;
+    if (x->data != y->data) return (uintptr_t)x->data < (uintptr_t)y->data ? -1 : 1;
+    if (x->n_bytes != y->n_bytes) return x->n_bytes < y->n_bytes ? -1 : 1; /* empty ones before what begins there */
+    return strcmp(x->name, y->name);
+}
+
+static qdisp_status check_tiling(qd_tensor_file *file, const uint8_t *data, uint64_t n_data) {
+    qsort(file->tensors, file->n_tensors, sizeof *file->tensors, compare_offsets);
+    uint64_t at = 0;
+    for (size_t i = 0; i < file->n_tensors; i++) {
+        const qdisp_tensor *tensor = &file->tensors[i];
+        uint64_t begin = (uint64_t)((const uint8_t *)tensor->data - data);
+        if (begin != at) {
+            return qd_fail(file->ctx, QDISP_EFORMAT, "%s: tensor '%.200s': begins at %llu, %s (%llu)", file->path,
+                           tensor->name, (unsigned long long)begin,
+                           begin < at ? "before the end of another tensor" : "after a hole in the data",
+                           (unsigned long long)at);
+        }
+        at += tensor->n_bytes;
+    }
+    if (at != n_data) {
+        return qd_fail(file->ctx, QDISP_EFORMAT, "%s: the tensors end at %llu, the data at %llu", file->path,
+                       (unsigned long long)at, (unsigned long long)n_data);
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status read_header(qd_tensor_file *file, json_t *header, const uint8_t *data, uint64_t n_data) {
+    size_t n = json_object_size(header);
+    file->tensors = qd_alloc(file->ctx, n ? n : 1, sizeof *file->tensors);
+    if (!file->tensors) return QDISP_ENOMEM;
+    const char *key;
+    json_t *value;
+    json_object_foreach(header, key, value) {
+        if (!strcmp(key, "__metadata__")) {
+            QD_TRY(read_metadata(file, value));
+            continue;
+        }
+        entry e = {file, key, value};
+        QD_TRY(read_entry(&e, data, n_data, &file->tensors[file->n_tensors]));
+        file->n_tensors++;
+    }
+    return check_tiling(file, data, n_data);
+}
+
+qdisp_status qd_safetensors_parse(qd_tensor_file *file, const uint8_t *data, size_t size) {
+    if (size < 8) {
+        return qd_fail(file->ctx, QDISP_EFORMAT, "%s: %zu bytes are too few for safetensors", file->path, size);
+    }
+    uint64_t n = 0;
+    for (int i = 7; i >= 0; i--) n = n << 8 | data[i];
+    if (n > MAX_HEADER) {
+        return qd_fail(file->ctx, QDISP_EFORMAT, "%s: header of %llu bytes, more than %u: no safetensors file",
+                       file->path, (unsigned long long)n, MAX_HEADER);
+    }
+    if (n > size - 8) {
+        return qd_fail(file->ctx, QDISP_EFORMAT, "%s: header of %llu bytes passes the end of the file (%zu)",
+                       file->path, (unsigned long long)n, size);
+    }
+    if (n == 0 || data[8] != '{') return qd_fail(file->ctx, QDISP_EFORMAT, "%s: header is no JSON object", file->path);
+    json_error_t error;
+    json_t *header = json_loadb((const char *)data + 8, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+    if (!header) {
+        return qd_fail(file->ctx, json_error_code(&error) == json_error_out_of_memory ? QDISP_ENOMEM : QDISP_EFORMAT,
+                       "%s: header: %s (byte %d)", file->path, error.text, error.position);
+    }
+    qdisp_status status = read_header(file, header, data + 8 + n, size - 8 - n);
+    json_decref(header);
+    return status;
+}
+
+static bool matches(const uint8_t *data, size_t size) {
+    return size > 8 && data[8] == '{';
+}
+
+extern const qd_container qd_container_safetensors;
+const qd_container qd_container_safetensors = {"safetensors", matches, qd_safetensors_parse};
+
+/* --- writer --- */
+
+typedef struct writer {
+    qdisp_ctx *ctx;
+    const char *path;
+    const qdisp_tensor *tensors;
+    size_t n;
+    const qdisp_tensor **order; /* in the order of the data */
+    qd_tensor_fill fill;
+    void *user;
+} writer;
+
+static int compare_written(const void *a, const void *b) {
+    const qdisp_tensor *x = *(const qdisp_tensor *const *)a, *y = *(const qdisp_tensor *const *)b;
+    size_t nx = qd_dtype_size((qdisp_dtype)x->dtype), ny = qd_dtype_size((qdisp_dtype)y->dtype);
+    if (nx != ny) return nx > ny ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static qdisp_status check_written(const writer *w) {
+    for (size_t i = 0; i < w->n; i++) {
+        const qdisp_tensor *t = w->order[i];
+        uint64_t n_elements, n_bytes;
+        if (qd_dtype_size((qdisp_dtype)t->dtype) == 0 || t->n_dims > 4 ||
+            !qd_tensor_sizes(t->shape, t->n_dims, t->dtype, &n_elements, &n_bytes) || n_bytes != t->n_bytes) {
+            return qd_fail(w->ctx, QDISP_EINVAL, "%s: tensor '%.200s': size does not match shape and dtype", w->path,
+                           t->name);
+        }
+    }
+    return QDISP_OK;
+}
+
+static json_t *shape_json(const qdisp_tensor *t) {
+    json_t *shape = json_array();
+    for (uint32_t i = 0; i < t->n_dims; i++) json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
+    return shape;
+}
+
+static const char *dtype_text(const qdisp_tensor *t) {
+    for (size_t i = 0; i < N_DTYPES; i++) {
+        if (dtypes[i].dtype == t->dtype) return dtypes[i].name;
+    }
+    return "?";
+}
+
+/* NULL: out of memory, or a name that is not UTF-8 or there twice (*bad). */
+static char *header_text(const writer *w, const char *const *metadata, size_t n_metadata, const char **bad) {
+    json_t *header = json_object(), *strings = n_metadata ? json_object() : NULL;
+    bool failed = !header || (n_metadata && !strings);
+    for (size_t i = 0; i < n_metadata && !failed; i++) {
+        failed = json_object_set_new(strings, metadata[2 * i], json_string(metadata[2 * i + 1])) != 0;
+        if (failed) *bad = metadata[2 * i];
+    }
+    if (strings && header) json_object_set(header, "__metadata__", strings);
+    uint64_t at = 0;
+    for (size_t i = 0; i < w->n && !failed; i++) {
+        const qdisp_tensor *t = w->order[i];
+        json_t *info = json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_text(t), "shape", shape_json(t),
+                                 "data_offsets", (json_int_t)at, (json_int_t)(at + t->n_bytes));
+        failed = !info || json_object_get(header, t->name) || json_object_set(header, t->name, info) != 0;
+        if (failed) *bad = t->name;
+        json_decref(info);
+        at += t->n_bytes;
+    }
+    char *text = failed ? NULL : json_dumps(header, JSON_COMPACT);
+    json_decref(strings);
+    json_decref(header);
+    return text;
+}
+
+static qdisp_status write_header(const writer *w, const char *text, qd_output *output) {
+    size_t n = strlen(text), padded = (n + 7) & ~(size_t)7;
+    if (padded > MAX_HEADER) return qd_fail(w->ctx, QDISP_EUNSUPPORTED, "%s: header of %zu bytes", w->path, padded);
+    uint8_t length[8];
+    for (size_t i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)padded >> (8 * i));
+    QD_TRY(qd_output_write(output, length, 8));
+    QD_TRY(qd_output_write(output, text, n));
+    return qd_output_write(output, "       ", padded - n);
+}
+
+static qdisp_status write_data(const writer *w, void *block, qd_output *output) {
+    for (size_t i = 0; i < w->n; i++) {
+        const qdisp_tensor *t = w->order[i];
+        if (!w->fill) {
+            QD_TRY(qd_output_write(output, t->data, (size_t)t->n_bytes));
+            continue;
+        }
+        for (uint64_t at = 0; at < t->n_bytes; at += BLOCK_BYTES) {
+            size_t n = t->n_bytes - at < BLOCK_BYTES ? (size_t)(t->n_bytes - at) : BLOCK_BYTES;
+            QD_TRY(w->fill(w->user, (size_t)(t - w->tensors), at, block, n));
+            QD_TRY(qd_output_write(output, block, n));
+        }
+    }
+    return QDISP_OK;
+}
+
+qdisp_status qd_safetensors_write(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
+                                  const char *const *metadata, size_t n_metadata, qd_tensor_fill fill, void *user) {
+    writer w = {ctx, path, tensors, n, NULL, fill, user};
+    qd_output *output = NULL;
+    char *text = NULL;
+    const char *bad = NULL;
+    qdisp_status status = QDISP_ENOMEM;
+    void *block = fill ? qd_alloc_aligned(ctx, 1, BLOCK_BYTES) : NULL;
+    w.order = qd_alloc(ctx, n ? n : 1, sizeof *w.order);
+    if (!w.order || (fill && !block)) goto done;
+    for (size_t i = 0; i < n; i++) w.order[i] = &tensors[i];
+    qsort((void *)w.order, n, sizeof *w.order, compare_written);
+    QD_TRY_GOTO(check_written(&w));
+    text = header_text(&w, metadata, n_metadata, &bad);
+    if (!text) {
+        status = bad ? qd_fail(ctx, QDISP_EINVAL, "%s: '%.200s' is not UTF-8, or there twice", path, bad)
+                     : qd_fail(ctx, QDISP_ENOMEM, "%s: header", path);
+        goto done;
+    }
+    QD_TRY_GOTO(qd_output_open(ctx, path, &output));
+    QD_TRY_GOTO(write_header(&w, text, output));
+    QD_TRY_GOTO(write_data(&w, block, output));
+    status = qd_output_commit(output);
+    output = NULL;
+done:
+    qd_output_discard(output);
+    free(text); /* jansson's */
+    qd_free_aligned(ctx, block);
+    qd_free(ctx, (void *)w.order);
+    return status;
+}

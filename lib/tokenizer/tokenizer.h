@@ -1,0 +1,228 @@
+/* tokenizer.h - the parts of a tokenizer: vocabulary, added tokens, normalizer, pre-tokenizer, model, decoder.
+ *
+ * Text runs left to right: added tokens are cut out, the rest is normalized, cut into words by the pre-tokenizer's
+ * steps, and each word goes to the model, which pushes ids. Everything in qdisp_tokenizer is immutable after opening;
+ * all that changes during a call lives in qd_encoder. */
+#ifndef QD_TOKENIZER_H
+#define QD_TOKENIZER_H
+
+#include "base/base.h"
+#include <jansson.h>
+#include <qdisp/tokenizer.h>
+
+/* tokenizer.json above this is refused. BLOOM's, among the largest published ones, has 14 MB. */
+#define QD_TOKENIZER_MAX_FILE ((size_t)256 << 20)
+/* Sequences inside sequences. */
+#define QD_TOKENIZER_MAX_NESTING 8
+
+/* ---- text with a map back to what the caller gave (text.c) ---- */
+
+typedef struct qd_text {
+    const uint8_t *bytes;
+    size_t n;
+    const size_t *map;  /* original offset of each byte's character; NULL: bytes are the original from `base` on */
+    size_t base;
+    uint8_t *own_bytes; /* storage behind bytes and map, reused from call to call */
+    size_t *own_map;
+    size_t n_own, cap_bytes, cap_map;
+} qd_text;
+
+/* A character of a new text: changes as in the reference, 0 replaces one old character, > 0 is inserted, -k replaces
+ * one and removes k more. */
+typedef struct qd_char {
+    int32_t c;
+    int32_t changes;
+} qd_char;
+
+size_t qd_text_origin(const qd_text *text, size_t i_byte);
+/* Writes to `to`: clear it, push, seal. */
+void qd_text_clear(qd_text *to);
+qdisp_status qd_text_push(qdisp_ctx *ctx, qd_text *to, const uint8_t *bytes, size_t n, const qd_text *from,
+                          size_t i_from);
+/* Pushes one code point whose origin is given. */
+qdisp_status qd_text_push_char(qdisp_ctx *ctx, qd_text *to, int32_t c, size_t origin);
+void qd_text_seal(qd_text *to);
+void qd_text_free(qdisp_ctx *ctx, qd_text *text);
+/* The code point at s (valid UTF-8); *n_bytes is its length. */
+int32_t qd_utf8_next(const uint8_t *s, size_t *n_bytes);
+size_t qd_utf8_put(int32_t c, uint8_t out[4]);
+
+/* ---- Unicode versions (unicode_versions.c) ---- */
+
+/* A code point of the same general category and UTF-8 length that every PCRE2 knows, or c itself. */
+int32_t qd_unicode_stand_in(int32_t c);
+/* Characters that the reference's normalization tables, which are older, leave alone. */
+bool qd_unicode_inert(int32_t c);
+/* Simple lower case that utf8proc does not know yet, or -1. */
+int32_t qd_unicode_lower_newer(int32_t c);
+bool qd_unicode_is_space(int32_t c);
+bool qd_unicode_is_word(int32_t c);
+
+/* ---- strings to ids (vocab.c) ---- */
+
+typedef struct qd_strings {
+    const char **str; /* [n], NULL where there is none */
+    uint32_t *len;
+    int32_t *slots; /* id + 1, 0 = empty */
+    size_t n, n_slots;
+    uint32_t max_len;
+} qd_strings;
+qdisp_status qd_strings_new(qdisp_ctx *ctx, size_t n, qd_strings *out);
+void qd_strings_free(qdisp_ctx *ctx, qd_strings *strings);
+/* str must outlive the table. false: the string is there already. */
+bool qd_strings_add(qd_strings *strings, int32_t id, const char *str, size_t len);
+int32_t qd_strings_find(const qd_strings *strings, const void *str, size_t len);
+
+/* ---- patterns (pattern.c) ---- */
+
+typedef enum qd_behavior { QD_REMOVED, QD_ISOLATED, QD_MERGED_PREVIOUS, QD_MERGED_NEXT, QD_CONTIGUOUS } qd_behavior;
+
+typedef struct qd_span {
+    size_t begin, end;
+    bool is_match;
+} qd_span;
+
+typedef struct qd_spans {
+    qd_span *items;
+    size_t n, cap;
+} qd_spans;
+
+typedef struct qd_pattern qd_pattern;
+typedef struct qd_matcher qd_matcher;
+
+typedef struct qd_place { /* where a message is about: "FILE: MEMBER" */
+    qdisp_ctx *ctx;
+    const char *file;
+    const char *member;
+} qd_place;
+
+/* The reference's engine is Oniguruma in Ruby syntax; the pattern is translated to PCRE2 (see pattern.c).
+ * literal: a plain string. Errors: EFORMAT (PCRE2's reason and offset), EUNSUPPORTED (names the construct), ENOMEM. */
+qdisp_status qd_pattern_new(const qd_place *place, const char *source, size_t n, bool literal, qd_pattern **out);
+void qd_pattern_free(qdisp_ctx *ctx, qd_pattern *pattern);
+qdisp_status qd_matcher_new(qdisp_ctx *ctx, qd_matcher **out);
+void qd_matcher_free(qdisp_ctx *ctx, qd_matcher *matcher);
+/* Matches and gaps of text[begin, end), in order and covering it, appended to spans. shadow: see qd_encoder. */
+qdisp_status qd_pattern_spans(qdisp_ctx *ctx, qd_matcher *matcher, const qd_pattern *pattern, const uint8_t *text,
+                              const uint8_t *shadow, size_t begin, size_t end, qd_spans *spans);
+
+/* ---- added tokens (added_tokens.c) ---- */
+
+typedef struct qd_added {
+    const char *content; /* what is matched: the normalized form where `normalized` is set */
+    size_t n;
+    int32_t id;
+    bool single_word, lstrip, rstrip, normalized, special;
+} qd_added;
+
+typedef struct qd_added_set { /* sorted by content */
+    qd_added *items;
+    size_t n;
+    bool first[256];
+} qd_added_set;
+
+typedef struct qd_piece {
+    size_t begin, end;
+    int32_t id; /* an added token's, or -1: text still to tokenize */
+} qd_piece;
+
+typedef struct qd_pieces {
+    qd_piece *items;
+    size_t n, cap;
+} qd_pieces;
+
+void qd_added_sort(qd_added_set *set);
+/* Cuts text[begin, end) at the added tokens, leftmost and longest first; pieces are appended. */
+qdisp_status qd_added_cut(qdisp_ctx *ctx, const qd_added_set *set, const uint8_t *text, size_t begin, size_t end,
+                          qd_pieces *pieces);
+
+/* ---- normalizer (normalize.c) and pre-tokenizer (pretokenize.c) ---- */
+
+typedef struct qd_normalizer qd_normalizer;
+typedef struct qd_pretokenizer qd_pretokenizer;
+typedef struct qd_encoder qd_encoder;
+
+/* json null or absent: *out = NULL. */
+qdisp_status qd_normalizer_new(const qd_place *place, const json_t *json, qd_normalizer **out);
+void qd_normalizer_free(qdisp_ctx *ctx, qd_normalizer *normalizer);
+/* Normalizes (*text)[*begin, *end) and sets all three to the result, which lies in the encoder unless nothing
+ * changed. */
+qdisp_status qd_normalize(qd_encoder *encoder, const qd_normalizer *normalizer, const qd_text **text, size_t *begin,
+                          size_t *end);
+qdisp_status qd_pretokenizer_new(const qd_place *place, const json_t *json, qd_pretokenizer **out);
+void qd_pretokenizer_free(qdisp_ctx *ctx, qd_pretokenizer *pretokenizer);
+bool qd_pretokenizer_is_byte_level(const qd_pretokenizer *pretokenizer);
+/* Cuts text[begin, end) into words: encoder->words, positions in *out (which differs from text where a space was put
+ * before a word). */
+qdisp_status qd_pretokenize(qd_encoder *encoder, const qd_pretokenizer *pretokenizer, const qd_text *text, size_t begin,
+                            size_t end, const qd_text **out);
+
+/* ---- the whole (tokenizers.c) and its models ---- */
+
+struct qd_encoder {
+    qdisp_ctx *ctx;
+    const qdisp_tokenizer *tokenizer;
+    qd_matcher *matcher;
+    qd_text norm[2], prefixed[2];
+    qd_char *chars;     /* of the normalizer */
+    uint8_t *classes;   /* their combining classes */
+    size_t cap_chars, cap_classes;
+    uint8_t *shadow;    /* the text with characters newer than PCRE2's tables replaced (qd_unicode_stand_in) */
+    size_t cap_shadow;
+    qd_pieces outer, inner;
+    qd_pieces words, words_next;
+    qd_spans spans;
+    void *symbols, *heap, *small; /* of the model */
+    size_t cap_symbols, cap_heap, cap_small;
+    int32_t *ids;
+    size_t *starts;
+    size_t n, cap_ids, cap_starts;
+};
+
+qdisp_status qd_encoder_push(qd_encoder *encoder, int32_t id, size_t start);
+/* Bytes for the patterns to read in [begin, end): text->bytes, or a copy in encoder->shadow. */
+qdisp_status qd_encoder_shadow(qd_encoder *encoder, const qd_text *text, size_t begin, size_t end, const uint8_t **out);
+
+/* A row a model type; see the table in tokenizers.c. */
+typedef struct qd_tokenizer_kind {
+    const char *name; /* model.type */
+    /* tokenizer->strings holds the vocabulary, in_model tells its own ids from the added ones. */
+    qdisp_status (*open)(const qd_place *place, qdisp_tokenizer *tokenizer, const json_t *model, void **out);
+    void (*free)(qdisp_ctx *ctx, void *model);
+    qdisp_status (*encode)(qd_encoder *encoder, const void *model, const qd_text *text, size_t begin, size_t end);
+} qd_tokenizer_kind;
+
+extern const qd_tokenizer_kind qd_tokenizer_bpe;
+
+struct qdisp_tokenizer {
+    qdisp_ctx *ctx;
+    unsigned n_refs;
+    const qd_tokenizer_kind *kind;
+    void *model;
+    qd_strings strings; /* token strings by id, added ones included */
+    char *pool;         /* their storage */
+    bool *in_model;     /* [strings.n] */
+    bool *special;      /* [strings.n] */
+    qd_strings decoded; /* bytes of each token after the decoder; not hashed */
+    char *decoded_pool;
+    bool join_spaces;   /* no decoder: tokens joined by spaces, as the reference does */
+    qd_added_set raw, normalized; /* contents borrowed from strings, or own where normalizing changed them */
+    qd_normalizer *normalizer;
+    qd_pretokenizer *pretokenizer;
+};
+
+qdisp_tokenizer *qd_tokenizer_ref(const qdisp_tokenizer *tokenizer);
+
+/* GPT-2's alphabet: the code point that stands for a byte, and back (-1: none). */
+int32_t qd_byte_level_char(uint8_t byte);
+int qd_byte_level_byte(int32_t c);
+/* Bytes of a token in that alphabet to out[n]; false if a character is outside it. */
+bool qd_byte_level_decode(const char *token, size_t n, char *out, size_t *n_out);
+
+/* Members of an object; kinds of failure name file and member. required: absent or null is EFORMAT, else *out keeps its
+ * value. */
+qdisp_status qd_json_bool(const qd_place *place, const json_t *object, const char *name, bool required, bool *out);
+qdisp_status qd_json_string(const qd_place *place, const json_t *object, const char *name, bool required,
+                            const char **out, size_t *n);
+
+#endif

@@ -1,0 +1,431 @@
+/* tokenizers.c - opens tokenizer.json: the table of model types, the vocabulary and the added tokens.
+ *
+ * Ids are those that the reference gives, not those that added_tokens states; where the two differ the file is refused,
+ * since a model trained with one would be fed the other. Members that act only on request or after tokenizing
+ * (truncation, padding, post_processor) are not read: nothing is truncated, padded or framed here.
+ *
+ * Untrusted input: jansson stops at 2048 levels of nesting and checks UTF-8; ids must be below the file's size in
+ * bytes, so memory stays in proportion to the file. */
+#include "tokenizer/tokenizer.h"
+#include <string.h>
+
+static const qd_tokenizer_kind *const KINDS[] = {&qd_tokenizer_bpe};
+
+#define MAX_ADDED_BYTES 1024 /* of one added token: bounds the matching at a position */
+
+typedef struct loader {
+    qd_place place;
+    qdisp_tokenizer *t;
+    const json_t *root, *model, *vocab, *added;
+    size_t n_bytes; /* of the file */
+    bool *is_added; /* [strings.n] */
+} loader;
+
+qdisp_status qd_json_bool(const qd_place *place, const json_t *object, const char *name, bool required, bool *out) {
+    const json_t *value = json_object_get(object, name);
+    if ((!value || json_is_null(value)) && !required) return QDISP_OK;
+    if (!json_is_boolean(value)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.%s: %s", place->file, place->member, name,
+                       value ? "not a boolean" : "missing");
+    }
+    *out = json_is_true(value);
+    return QDISP_OK;
+}
+
+qdisp_status qd_json_string(const qd_place *place, const json_t *object, const char *name, bool required,
+                            const char **out, size_t *n) {
+    const json_t *value = json_object_get(object, name);
+    if ((!value || json_is_null(value)) && !required) return QDISP_OK;
+    if (!json_is_string(value)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.%s: %s", place->file, place->member, name,
+                       value ? "not a string" : "missing");
+    }
+    *out = json_string_value(value);
+    *n = json_string_length(value);
+    return QDISP_OK;
+}
+
+/* ---- vocabulary ---- */
+
+static qdisp_status check_id(const loader *l, const char *member, const json_t *value, int32_t *id) {
+    if (!json_is_integer(value)) {
+        return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: %s: the id is not an integer", l->place.file, member);
+    }
+    json_int_t v = json_integer_value(value);
+    if (v < 0 || (uint64_t)v >= l->n_bytes || v >= INT32_MAX) {
+        return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: %s: id %lld is %s", l->place.file, member, (long long)v,
+                       v < 0 ? "negative" : "larger than the file has bytes");
+    }
+    *id = (int32_t)v;
+    return QDISP_OK;
+}
+
+static qdisp_status check_entry(const loader *l, const char *token, const json_t *value, int32_t *id) {
+    char member[80];
+    char shown[41];
+    size_t n = strlen(token), cut = n < 40 ? n : 40;
+    while (cut < n && cut > 0 && ((uint8_t)token[cut] & 0xC0) == 0x80) cut--;
+    memcpy(shown, token, cut);
+    shown[cut] = 0;
+    strcpy(member, "model.vocab '");
+    strcat(member, shown);
+    strcat(member, "'");
+    return check_id(l, member, value, id);
+}
+
+/* Sizes first, so that every table is made once. */
+static qdisp_status measure(loader *l, size_t *n_ids, size_t *n_pool) {
+    const char *token;
+    json_t *value;
+    int32_t id;
+    *n_ids = *n_pool = 0;
+    json_object_foreach((json_t *)l->vocab, token, value) {
+        QD_TRY(check_entry(l, token, value, &id));
+        if ((size_t)id >= *n_ids) *n_ids = (size_t)id + 1;
+        *n_pool += strlen(token) + 1;
+    }
+    const json_t *item;
+    size_t i;
+    json_array_foreach(l->added, i, item) {
+        char member[40];
+        snprintf(member, sizeof member, "added_tokens[%zu]", i);
+        qd_place place = l->place;
+        place.member = member;
+        const char *content = NULL;
+        size_t n = 0;
+        QD_TRY(qd_json_string(&place, item, "content", true, &content, &n));
+        QD_TRY(check_id(l, member, json_object_get(item, "id"), &id));
+        if (n > MAX_ADDED_BYTES) {
+            return qd_fail(l->place.ctx, QDISP_EUNSUPPORTED, "%s: %s.content: longer than %d bytes", l->place.file,
+                           member, MAX_ADDED_BYTES);
+        }
+        if (strlen(content) != n) {
+            return qd_fail(l->place.ctx, QDISP_EUNSUPPORTED, "%s: %s.content: holds a NUL", l->place.file, member);
+        }
+        if ((size_t)id >= *n_ids) *n_ids = (size_t)id + 1;
+        *n_pool += n + 1;
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status read_vocab(loader *l, size_t *used) {
+    qdisp_tokenizer *t = l->t;
+    const char *token;
+    json_t *value;
+    json_object_foreach((json_t *)l->vocab, token, value) {
+        int32_t id = (int32_t)json_integer_value(value);
+        size_t n = strlen(token);
+        char *to = t->pool + *used;
+        if (t->strings.str[id]) {
+            return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: model.vocab: id %d is given to '%.40s' and '%.40s'",
+                           l->place.file, (int)id, t->strings.str[id], token);
+        }
+        memcpy(to, token, n + 1);
+        qd_strings_add(&t->strings, id, to, n); /* names of an object are unique */
+        t->in_model[id] = true;
+        *used += n + 1;
+    }
+    return QDISP_OK;
+}
+
+/* ---- added tokens ---- */
+
+static qdisp_status normalized_content(loader *l, qd_added *token) {
+    qdisp_tokenizer *t = l->t;
+    qdisp_ctx *ctx = l->place.ctx;
+    qd_encoder e = {.ctx = ctx, .tokenizer = t};
+    qd_text plain = {.bytes = (const uint8_t *)token->content, .n = token->n};
+    const qd_text *text = &plain;
+    size_t begin = 0, end = token->n;
+    qdisp_status status = qd_matcher_new(ctx, &e.matcher);
+    if (status == QDISP_OK) status = qd_normalize(&e, t->normalizer, &text, &begin, &end);
+    if (status == QDISP_OK && (end - begin != token->n || memcmp(text->bytes + begin, token->content, token->n))) {
+        char *own = qd_strndup(ctx, (const char *)text->bytes + begin, end - begin);
+        if (own) {
+            token->content = own;
+            token->n = end - begin;
+        } else {
+            status = QDISP_ENOMEM;
+        }
+    }
+    for (size_t i = 0; i < 2; i++) qd_text_free(ctx, &e.norm[i]);
+    qd_free(ctx, e.chars);
+    qd_free(ctx, e.classes);
+    qd_free(ctx, e.shadow);
+    qd_free(ctx, e.spans.items);
+    qd_matcher_free(ctx, e.matcher);
+    return status;
+}
+
+/* The id that the reference gives: that of model.vocab, else the next one behind the vocabulary. */
+static qdisp_status place_token(loader *l, const char *member, const char *content, size_t n, int32_t stated,
+                                int32_t *next, size_t *used) {
+    qdisp_tokenizer *t = l->t;
+    int32_t id = qd_strings_find(&t->strings, content, n);
+    bool is_new = id < 0;
+    if (is_new) id = (*next)++;
+    if (id != stated) {
+        return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: %s: '%.40s' has id %d, but %s gives it %d", l->place.file,
+                       member, content, (int)stated, is_new ? "the size of model.vocab" : "model.vocab", (int)id);
+    }
+    if (is_new && t->strings.str[id]) {
+        return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: %s: id %d is given to '%.40s' and '%.40s'", l->place.file,
+                       member, (int)id, t->strings.str[id], content);
+    }
+    if (l->is_added[id]) {
+        return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: %s: '%.40s' is there twice", l->place.file, member, content);
+    }
+    if (is_new) {
+        char *to = t->pool + *used;
+        memcpy(to, content, n + 1);
+        qd_strings_add(&t->strings, id, to, n);
+        *used += n + 1;
+    }
+    l->is_added[id] = true;
+    return QDISP_OK;
+}
+
+static qdisp_status read_added_token(loader *l, size_t i, const json_t *item, int32_t *next, size_t *used) {
+    qdisp_tokenizer *t = l->t;
+    char member[40];
+    snprintf(member, sizeof member, "added_tokens[%zu]", i);
+    qd_place place = l->place;
+    place.member = member;
+    qd_added token = {0};
+    QD_TRY(qd_json_string(&place, item, "content", true, &token.content, &token.n));
+    QD_TRY(qd_json_bool(&place, item, "single_word", true, &token.single_word));
+    QD_TRY(qd_json_bool(&place, item, "lstrip", true, &token.lstrip));
+    QD_TRY(qd_json_bool(&place, item, "rstrip", true, &token.rstrip));
+    QD_TRY(qd_json_bool(&place, item, "normalized", true, &token.normalized));
+    QD_TRY(qd_json_bool(&place, item, "special", true, &token.special));
+    if (!token.n) return QDISP_OK; /* the reference passes over it */
+    token.id = (int32_t)json_integer_value(json_object_get(item, "id"));
+    QD_TRY(place_token(l, member, token.content, token.n, token.id, next, used));
+    token.content = t->strings.str[token.id];
+    t->special[token.id] = token.special;
+    if (token.normalized && t->normalizer) QD_TRY(normalized_content(l, &token));
+    qd_added_set *set = token.normalized ? &t->normalized : &t->raw;
+    set->items[set->n++] = token;
+    if (token.n) return QDISP_OK;
+    return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: %s: nothing is left of '%.40s' after normalizing", l->place.file,
+                   member, t->strings.str[token.id]);
+}
+
+static qdisp_status read_added(loader *l, size_t n_vocab, size_t *used) {
+    qdisp_tokenizer *t = l->t;
+    int32_t next = (int32_t)n_vocab;
+    size_t n = json_array_size(l->added), i;
+    const json_t *item;
+    if (!n) return QDISP_OK;
+    t->raw.items = qd_alloc(l->place.ctx, n, sizeof *t->raw.items);
+    t->normalized.items = qd_alloc(l->place.ctx, n, sizeof *t->normalized.items);
+    if (!t->raw.items || !t->normalized.items) return QDISP_ENOMEM;
+    json_array_foreach(l->added, i, item) QD_TRY(read_added_token(l, i, item, &next, used));
+    qd_added_sort(&t->raw);
+    qd_added_sort(&t->normalized);
+    for (i = 1; i < t->normalized.n; i++) {
+        const qd_added *a = &t->normalized.items[i - 1], *b = a + 1;
+        if (a->n == b->n && !memcmp(a->content, b->content, a->n)) {
+            return qd_fail(l->place.ctx, QDISP_EFORMAT,
+                           "%s: added_tokens: '%.40s' and '%.40s' are the same when normalized",
+                           l->place.file, t->strings.str[a->id], t->strings.str[b->id]);
+        }
+    }
+    return QDISP_OK;
+}
+
+/* ---- decoder ---- */
+
+static qdisp_status read_decoder(loader *l, const json_t *decoder, bool *byte_level) {
+    const char *type = NULL;
+    size_t n = 0;
+    qd_place place = l->place;
+    place.member = "decoder";
+    if (!decoder || json_is_null(decoder)) {
+        l->t->join_spaces = true;
+        return QDISP_OK;
+    }
+    QD_TRY(qd_json_string(&place, decoder, "type", true, &type, &n));
+    if (!strcmp(type, "Sequence") && json_array_size(json_object_get(decoder, "decoders")) == 1) {
+        decoder = json_array_get(json_object_get(decoder, "decoders"), 0);
+        QD_TRY(qd_json_string(&place, decoder, "type", true, &type, &n));
+    }
+    if (strcmp(type, "ByteLevel")) {
+        return qd_fail(l->place.ctx, QDISP_EUNSUPPORTED, "%s: decoder: type '%.40s'", l->place.file, type);
+    }
+    *byte_level = true;
+    return QDISP_OK;
+}
+
+/* What each token decodes to: its bytes in the alphabet, or its own UTF-8 if a character is outside it. */
+static qdisp_status make_decoded(loader *l, bool byte_level) {
+    qdisp_tokenizer *t = l->t;
+    qd_strings *d = &t->decoded;
+    size_t total = 0, used = 0;
+    QD_TRY(qd_strings_new(l->place.ctx, t->strings.n, d));
+    for (size_t i = 0; i < t->strings.n; i++) {
+        d->str[i] = t->strings.str[i];
+        d->len[i] = t->strings.len[i];
+    }
+    for (size_t i = 0; i < t->normalized.n; i++) { /* decoding shows the normalized form */
+        d->str[t->normalized.items[i].id] = t->normalized.items[i].content;
+        d->len[t->normalized.items[i].id] = (uint32_t)t->normalized.items[i].n;
+    }
+    for (size_t i = 0; i < d->n; i++) total += d->len[i];
+    t->decoded_pool = qd_alloc(l->place.ctx, total + 1, 1);
+    if (!t->decoded_pool) return QDISP_ENOMEM;
+    for (size_t i = 0; byte_level && i < d->n; i++) {
+        size_t n = 0;
+        char *to = t->decoded_pool + used;
+        if (!d->str[i] || !qd_byte_level_decode(d->str[i], d->len[i], to, &n)) continue;
+        d->str[i] = to;
+        d->len[i] = (uint32_t)n;
+        used += n;
+    }
+    return QDISP_OK;
+}
+
+/* ---- the whole ---- */
+
+static qdisp_status read_kind(loader *l) {
+    const char *type = NULL;
+    size_t n = 0;
+    qd_place place = l->place;
+    place.member = "model";
+    QD_TRY(qd_json_string(&place, l->model, "type", false, &type, &n));
+    if (!type && json_object_get(l->model, "merges")) type = "BPE"; /* older files leave it out */
+    if (!type) return qd_fail(place.ctx, QDISP_EFORMAT, "%s: model.type: missing", place.file);
+    for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++) {
+        if (!strcmp(type, KINDS[i]->name)) {
+            l->t->kind = KINDS[i];
+            return KINDS[i]->open(&place, l->t, l->model, &l->t->model);
+        }
+    }
+    return qd_fail(place.ctx, QDISP_EUNSUPPORTED, "%s: model: type '%.40s'", place.file, type);
+}
+
+static qdisp_status check_members(loader *l) {
+    const qd_place *place = &l->place;
+    if (!json_is_object(l->root)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: the file is not a JSON object", place->file);
+    }
+    const char *version = json_string_value(json_object_get(l->root, "version"));
+    if (version && strcmp(version, "1.0")) {
+        return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: version: '%.40s'", place->file, version);
+    }
+    l->model = json_object_get(l->root, "model");
+    if (!json_is_object(l->model)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model: %s", place->file, l->model ? "not an object" : "missing");
+    }
+    const char *type = json_string_value(json_object_get(l->model, "type"));
+    bool known = !type;
+    for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++) known = known || !strcmp(type, KINDS[i]->name);
+    if (!known) return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: model: type '%.40s'", place->file, type);
+    l->vocab = json_object_get(l->model, "vocab");
+    if (!json_is_object(l->vocab)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model.vocab: %s", place->file,
+                       l->vocab ? "not an object" : "missing");
+    }
+    if (!json_object_size(l->vocab)) return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model.vocab: empty", place->file);
+    l->added = json_object_get(l->root, "added_tokens");
+    if (l->added && !json_is_null(l->added) && !json_is_array(l->added)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: added_tokens: not an array", place->file);
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status load(loader *l) {
+    qdisp_tokenizer *t = l->t;
+    qdisp_ctx *ctx = l->place.ctx;
+    size_t n_ids, n_pool, used = 0;
+    bool byte_level = false;
+    QD_TRY(check_members(l));
+    QD_TRY(measure(l, &n_ids, &n_pool));
+    QD_TRY(qd_strings_new(ctx, n_ids, &t->strings));
+    t->pool = qd_alloc(ctx, n_pool + 1, 1);
+    t->in_model = qd_alloc(ctx, n_ids, 1);
+    t->special = qd_alloc(ctx, n_ids, 1);
+    l->is_added = qd_alloc(ctx, n_ids, 1);
+    if (!t->pool || !t->in_model || !t->special || !l->is_added) return QDISP_ENOMEM;
+    QD_TRY(read_vocab(l, &used));
+    qd_place place = l->place;
+    place.member = "normalizer";
+    QD_TRY(qd_normalizer_new(&place, json_object_get(l->root, "normalizer"), &t->normalizer));
+    place.member = "pre_tokenizer";
+    QD_TRY(qd_pretokenizer_new(&place, json_object_get(l->root, "pre_tokenizer"), &t->pretokenizer));
+    QD_TRY(read_added(l, json_object_size(l->vocab), &used));
+    QD_TRY(read_decoder(l, json_object_get(l->root, "decoder"), &byte_level));
+    QD_TRY(make_decoded(l, byte_level));
+    return read_kind(l);
+}
+
+static qdisp_status parse(qdisp_ctx *ctx, const char *file, json_t **root, size_t *n_bytes) {
+    char *text = NULL;
+    json_error_t error;
+    QD_TRY(qd_read_file(ctx, file, QD_TOKENIZER_MAX_FILE, &text, n_bytes));
+    *root = json_loadb(text, *n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    qd_free(ctx, text);
+    if (*root) return QDISP_OK;
+    if (json_error_code(&error) == json_error_out_of_memory) {
+        return qd_fail(ctx, QDISP_ENOMEM, "%s: out of memory", file);
+    }
+    return qd_fail(ctx, QDISP_EFORMAT, "%s: line %d, column %d: %s", file, error.line, error.column, error.text);
+}
+
+qdisp_status qdisp_tokenizer_open(qdisp_ctx *ctx, const char *path, qdisp_tokenizer **out) {
+    if (!ctx) return QDISP_EINVAL;
+    if (!path || !out) return qd_fail(ctx, QDISP_EINVAL, "qdisp_tokenizer_open: %s is NULL", path ? "out" : "path");
+    json_t *root = NULL;
+    loader l = {.place = {.ctx = ctx, .member = ""}};
+    char *file = qd_is_directory(path) ? qd_format(ctx, "%s/tokenizer.json", path) : qd_strdup(ctx, path);
+    if (!file) return QDISP_ENOMEM;
+    l.place.file = file;
+    l.t = qd_alloc(ctx, 1, sizeof *l.t);
+    qdisp_status status = l.t ? parse(ctx, file, &root, &l.n_bytes) : QDISP_ENOMEM;
+    if (l.t) {
+        l.t->ctx = qd_ctx_ref(ctx);
+        l.t->n_refs = 1;
+    }
+    l.root = root;
+    if (status == QDISP_OK) status = load(&l);
+    json_decref(root);
+    qd_free(ctx, l.is_added);
+    qd_free(ctx, file);
+    if (status != QDISP_OK) {
+        qdisp_tokenizer_free(l.t);
+        return status;
+    }
+    *out = l.t;
+    return QDISP_OK;
+}
+
+qdisp_tokenizer *qd_tokenizer_ref(const qdisp_tokenizer *tokenizer) {
+    qdisp_tokenizer *t = (qdisp_tokenizer *)tokenizer;
+    __atomic_add_fetch(&t->n_refs, 1, __ATOMIC_RELAXED);
+    return t;
+}
+
+static void free_set(qdisp_tokenizer *t, qd_added_set *set) {
+    for (size_t i = 0; i < set->n; i++) {
+        if (set->items[i].content != t->strings.str[set->items[i].id]) qd_free(t->ctx, (char *)set->items[i].content);
+    }
+    qd_free(t->ctx, set->items);
+}
+
+void qdisp_tokenizer_free(qdisp_tokenizer *t) {
+    if (!t || __atomic_sub_fetch(&t->n_refs, 1, __ATOMIC_ACQ_REL)) return;
+    qdisp_ctx *ctx = t->ctx;
+    if (t->kind) t->kind->free(ctx, t->model);
+    free_set(t, &t->raw);
+    free_set(t, &t->normalized);
+    qd_normalizer_free(ctx, t->normalizer);
+    qd_pretokenizer_free(ctx, t->pretokenizer);
+    qd_strings_free(ctx, &t->strings);
+    qd_strings_free(ctx, &t->decoded);
+    qd_free(ctx, t->decoded_pool);
+    qd_free(ctx, t->pool);
+    qd_free(ctx, t->in_model);
+    qd_free(ctx, t->special);
+    qd_free(ctx, t);
+    qdisp_ctx_free(ctx);
+}

@@ -1,0 +1,61 @@
+/* Fuzz target of the safetensors reader: whatever is accepted must be consistent.
+ *
+ * With libFuzzer: clang -fsanitize=fuzzer,address,undefined -DQDISP_FUZZER ...; without QDISP_FUZZER it is a program
+ * that replays the files given: those of test/hostile/model. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor/tensor.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int condition) {
+    if (!condition) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    qdisp_ctx *ctx = NULL;
+    qd_tensor_file *file = NULL;
+    if (qdisp_ctx_new(NULL, &ctx) != QDISP_OK) return 0;
+    if (qd_tensor_file_parse(ctx, "fuzz", data, size, &file) == QDISP_OK) {
+        uint64_t n_bytes = 0;
+        volatile uint8_t last = 0;
+        for (size_t i = 0; i < file->n_tensors; i++) {
+            const qdisp_tensor *t = &file->tensors[i];
+            n_bytes += t->n_bytes;
+            require(t->n_dims <= 4 && qd_tensor_file_find(file, t->name) == t);
+            require(qd_tensor_n_elements(t) * qd_dtype_size((qdisp_dtype)t->dtype) == t->n_bytes);
+            for (uint64_t j = 0; j < t->n_bytes; j++) last = ((const uint8_t *)t->data)[j]; /* readable */
+        }
+        require(n_bytes <= size - 8);
+        (void)last;
+        qd_tensor_file_free(file);
+    } else {
+        require(file == NULL && qdisp_ctx_error(ctx)[0]);
+    }
+    qdisp_ctx_free(ctx);
+    return 0;
+}
+
+#ifndef QDISP_FUZZER
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        FILE *f = fopen(argv[i], "rb");
+        if (!f) {
+            perror(argv[i]);
+            return 1;
+        }
+        uint8_t *data = malloc(1 << 20);
+        size_t size = fread(data, 1, 1 << 20, f);
+        uint8_t *exact = malloc(size + 1);
+        memcpy(exact, data, size);
+        LLVMFuzzerTestOneInput(exact, size);
+        free(exact);
+        free(data);
+        fclose(f);
+    }
+    printf("%d files replayed\n", argc - 1);
+    return 0;
+}
+#endif

@@ -1,0 +1,661 @@
+/* test_quant.c - quantizers and plans. Golden values: test/golden/make_quant.py (numpy, scipy). */
+#include "tiny.h"
+
+#include "calib/calib.h"
+#include "model/model.h"
+#include "quant/quant.h"
+
+#define UP "transformer.h.0.mlp.dense_h_to_4h.weight" /* [64, 16] in the model of 16 */
+
+static qdisp_ctx *ctx;
+static tiny *weights;
+static qdisp_model *model;
+static char folder[64], path_text[256];
+
+static const char *in_folder(const char *name) {
+    snprintf(path_text, sizeof path_text, "%s/%s", folder, name);
+    return path_text;
+}
+
+static qdisp_table *plan_of(const qdisp_model *m, const qdisp_calib *calib, const char *method,
+                            qdisp_quantizer_options o) {
+    qdisp_quantizer *q = NULL;
+    qdisp_table *plan = NULL;
+    o.size = sizeof o;
+    CHECK_STATUS(qdisp_quantizer_new(m->ctx, method, &o, &q), QDISP_OK);
+    if (q) CHECK_STATUS(qdisp_quantizer_plan(q, m, calib, &plan), QDISP_OK);
+    if (!plan) printf("%s\n", qdisp_ctx_error(m->ctx)), exit(1);
+    qdisp_quantizer_free(q);
+    return plan;
+}
+
+static qdisp_status plan_status(const qdisp_model *m, const qdisp_calib *calib, const char *method,
+                                qdisp_quantizer_options o) {
+    qdisp_quantizer *q = NULL;
+    qdisp_table *plan = NULL;
+    o.size = sizeof o;
+    qdisp_status status = qdisp_quantizer_new(m->ctx, method, &o, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_plan(q, m, calib, &plan);
+    CHECK(status == QDISP_OK || plan == NULL);
+    qdisp_table_free(plan);
+    qdisp_quantizer_free(q);
+    return status;
+}
+
+static qdisp_model *applied(const qdisp_table *plan, const qdisp_model *m) {
+    qdisp_model *out = NULL;
+    CHECK_STATUS(qdisp_plan_apply(plan, m, &out), QDISP_OK);
+    if (!out) printf("%s\n", qdisp_ctx_error(m->ctx)), exit(1);
+    return out;
+}
+
+static const float *data_of(const qdisp_model *m, const char *name) {
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (!strcmp(m->tensors[i].name, name)) return m->tensors[i].data;
+    return NULL;
+}
+
+static size_t row_of(const qdisp_table *plan, const char *tensor) {
+    for (size_t r = 0; r < qdisp_table_n_rows(plan); r++)
+        if (!strcmp(qdisp_table_str(plan, 0)[r], tensor)) return r;
+    return 0;
+}
+
+static double cell_f64(const qdisp_table *t, const char *column, size_t row) {
+    return qdisp_table_f64(t, qdisp_table_find(t, column))[row];
+}
+static const char *cell_str(const qdisp_table *t, const char *column, size_t row) {
+    return qdisp_table_str(t, qdisp_table_find(t, column))[row];
+}
+
+static uint32_t crc32_of(const void *data, size_t n) { /* as zlib's */
+    const unsigned char *s = data;
+    uint32_t crc = ~0u;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= s[i];
+        for (int k = 0; k < 8; k++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+/* The golden file: samples become the weights of UP, one model a law. */
+static qdisp_model *law_model;
+static tiny *law_weights;
+static char law_name[32];
+
+static void use_law(char *fields) {
+    char *at = strchr(fields, ' ');
+    qdisp_model_free(law_model);
+    tiny_free(law_weights);
+    snprintf(law_name, sizeof law_name, "%.*s", (int)(at - fields), fields);
+    law_weights = tiny_make(1, 16, 1, 1);
+    float *w = tiny_data(law_weights, "h.0.mlp.dense_h_to_4h.weight");
+    for (int i = 0; i < 64 * 16; i++) {
+        uint32_t bits = (uint32_t)strtoul(at, &at, 16);
+        memcpy(&w[i], &bits, 4);
+    }
+    law_model = tiny_model(ctx, law_weights);
+}
+
+static int each_golden(const char *wanted, void (*row)(char *fields)) {
+    static char line[1 << 16];
+    FILE *f = fopen(QDISP_ROOT "/test/golden/quant.txt", "r");
+    int n_rows = 0;
+    if (!f) return 0;
+    while (fgets(line, sizeof line, f)) {
+        if (!strncmp(line, "sample ", 7)) use_law(line + 7);
+        if (strncmp(line, wanted, strlen(wanted)) || line[strlen(wanted)] != ' ') continue;
+        row(line + strlen(wanted) + 1);
+        n_rows++;
+    }
+    fclose(f);
+    qdisp_model_free(law_model);
+    tiny_free(law_weights);
+    law_model = NULL;
+    law_weights = NULL;
+    return n_rows;
+}
+
+static void aciq_row(char *fields) {
+    char law[32];
+    int bits, full;
+    double alpha;
+    CHECK(sscanf(fields, "%31s %d %d %lf", law, &bits, &full, &alpha) == 4 && !strcmp(law, law_name));
+    qdisp_table *plan = plan_of(law_model, NULL, "aciq",
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = (uint64_t)full,
+                                                          .group_size = QDISP_GROUP_TENSOR, .roles = "mlp.up"});
+    CHECK_NEAR(cell_f64(plan, "alpha", row_of(plan, UP)), alpha, 1e-7); /* alpha is an f32 */
+    qdisp_table_free(plan);
+}
+
+TEST(aciq_solves_its_equation_as_brentq_does) {
+    CHECK(each_golden("aciq", aciq_row) == 4 * 7 * 2);
+}
+
+static void channels_row(char *fields) {
+    char law[32], clips[80];
+    int bits, full;
+    CHECK(sscanf(fields, "%31s %d %d %79s", law, &bits, &full, clips) == 4 && !strcmp(law, law_name));
+    qdisp_table *plan = plan_of(law_model, NULL, "aciq",
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = (uint64_t)full,
+                                                          .group_size = QDISP_GROUP_CHANNEL, .roles = "mlp.up"});
+    const char *got = cell_str(plan, "clip", row_of(plan, UP));
+    if (strlen(got) == 1) for (int i = 0; i < 64; i++) CHECK(clips[i] == got[0]);
+    else CHECK_STR(got, clips);
+    CHECK(isnan(cell_f64(plan, "alpha", row_of(plan, UP))));
+    qdisp_table_free(plan);
+}
+
+TEST(aciq_takes_the_nearest_clip_of_a_channel) {
+    CHECK(each_golden("channels", channels_row) == 4 * 7 * 2);
+}
+
+static void rtn_row(char *fields) {
+    char law[32];
+    int bits, full;
+    long group;
+    unsigned long crc;
+    double error;
+    CHECK(sscanf(fields, "%31s %d %d %ld %lu %lf", law, &bits, &full, &group, &crc, &error) == 6);
+    qdisp_table *plan = plan_of(law_model, NULL, "rtn",
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = (uint64_t)full,
+                                                          .group_size = group, .roles = "mlp.up"});
+    qdisp_model *q = applied(plan, law_model);
+    CHECK(crc32_of(data_of(q, UP), 64 * 16 * 4) == (uint32_t)crc);
+    CHECK_NEAR(cell_f64(plan, "error_rel", row_of(plan, UP)), error, 1e-13); /* f64 sums of 1024 in another order */
+    size_t n_units = group == -2 ? 1 : group == -1 ? 64 : 64 * ((16 + (size_t)group - 1) / (size_t)group);
+    CHECK_NEAR(cell_f64(plan, "bits_per_weight", row_of(plan, UP)), bits + 16.0 * (double)n_units / 1024, 1e-15);
+    qdisp_model_free(q);
+    qdisp_table_free(plan);
+}
+
+TEST(rtn_is_numpys_bit_for_bit) {
+    CHECK(each_golden("rtn", rtn_row) == 4 * 7 * 2 * 5);
+}
+
+/* Upper tail quantile of the standard normal law, by bisection on erfc. */
+static double normal_tail(double p) {
+    double low = 0, high = 10;
+    for (int i = 0; i < 60; i++) {
+        double middle = 0.5 * (low + high);
+        if (0.5 * erfc(middle / sqrt(2)) > p) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
+static tiny *grid_weights;
+static qdisp_model *grid_model;
+#define N_GRID (256 * 64)
+
+static void closed_row(char *fields) {
+    char law[32];
+    int bits;
+    double alpha, density;
+    CHECK(sscanf(fields, "%31s %d %lf", law, &bits, &alpha) == 3);
+    int laplace = !strcmp(law, "laplace");
+    float *w = tiny_data(grid_weights, "h.0.mlp.dense_h_to_4h.weight");
+    for (int i = 0; i < N_GRID; i++) { /* the middle quantiles of N_GRID cells of equal mass of |X| */
+        double p = (i + 0.5) / N_GRID;
+        w[i] = (float)(laplace ? -log(p) / sqrt(2) : normal_tail(0.5 * p)) * (i % 2 ? 1.0f : -1.0f);
+    }
+    grid_model = tiny_model(ctx, grid_weights);
+    qdisp_table *plan = plan_of(grid_model, NULL, "aciq",
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = 1, .roles = "mlp.up",
+                                                          .group_size = QDISP_GROUP_TENSOR});
+    /* The grid stands for the law up to its outermost cell: E[(|X| - a)+] is off by at most the mass 1 / N of that cell
+     * times about one scale of the tail, and the root by that over the slope P(|X| > a) + c. */
+    double c = 1 / (3 * pow(4, bits)), tail = laplace ? exp(-alpha * sqrt(2)) : erfc(alpha / sqrt(2));
+    density = 1.0 / N_GRID / (tail + c);
+    CHECK(fabs(cell_f64(plan, "alpha", 0) - alpha) < density);
+    if (bits <= 4) CHECK(density < 0.05);
+    /* and its model of the error is that of the real quantizer at this point, up to the rounding noise's uniformity */
+    if (bits >= 4 && bits <= 6) CHECK_NEAR(cell_f64(plan, "error_rel", 0), cell_f64(plan, "error_rel_model", 0), 0.05);
+    qdisp_table_free(plan);
+    qdisp_model_free(grid_model);
+}
+
+TEST(aciq_meets_the_closed_forms) {
+    grid_weights = tiny_make(1, 64, 1, 1);
+    CHECK(each_golden("closed", closed_row) == 14);
+    tiny_free(grid_weights);
+}
+
+TEST(options_are_checked) {
+    qdisp_quantizer *q = NULL;
+    CHECK_STATUS(qdisp_quantizer_new(ctx, "gptq", NULL, &q), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "gptq");
+    CHECK_HAS(qdisp_ctx_error(ctx), "la-aciq");
+    CHECK_STATUS(qdisp_quantizer_new(ctx, NULL, NULL, &q), QDISP_EINVAL);
+    static const struct {
+        qdisp_quantizer_options o;
+        const char *part;
+    } rows[] = {{{.bits = 1}, "bits"}, {{.bits = 9}, "bits"}, {{.group_size = 7}, "group_size"},
+                {{.group_size = -3}, "group_size"}, {{.full_range = 2}, "full_range"}, {{.objective = "best"}, "best"},
+                {{.n_steps = 1001}, "n_steps"}, {{.step = -1}, "step"}, {{.step = (double)NAN}, "step"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        qdisp_quantizer_options o = rows[i].o;
+        o.size = sizeof o;
+        CHECK_STATUS(qdisp_quantizer_new(ctx, "rtn", &o, &q), QDISP_EINVAL);
+        CHECK_HAS(qdisp_ctx_error(ctx), rows[i].part);
+    }
+    CHECK(q == NULL);
+    CHECK_STATUS(plan_status(model, NULL, "rtn", (qdisp_quantizer_options){.roles = "mlp.sideways"}), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "mlp.sideways");
+    CHECK_STATUS(plan_status(model, NULL, "rtn", (qdisp_quantizer_options){.roles = ""}), QDISP_EINVAL);
+    CHECK_STATUS(plan_status(model, NULL, "la-aciq", (qdisp_quantizer_options){.bits = 4}), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "calibration");
+    CHECK_STATUS(plan_status(model, NULL, "rtn", (qdisp_quantizer_options){.roles = "embed,attn.qkv"}), QDISP_OK);
+    qdisp_table *t = NULL;
+    CHECK_STATUS(qdisp_quantizers(ctx, &t), QDISP_OK);
+    CHECK(t && qdisp_table_n_rows(t) == 3);
+    qdisp_table_free(t);
+}
+
+/* Two languages that use different columns: "even" the even ones, "odd" the odd ones, more of it. Weights of the two
+ * have unlike laws, so no threshold of a row suits both. */
+static tiny *pair_weights;
+static qdisp_model *pair_model;
+static qdisp_calib *pair_calib;
+
+static void make_pair(void) {
+    pair_weights = tiny_make(3, 16, 1, 1);
+    float *w = tiny_data(pair_weights, "h.0.mlp.dense_h_to_4h.weight");
+    for (uint32_t i = 0; i < 64 * 16; i++) {
+        float x = tiny_random(9, 1, i);
+        w[i] = i % 2 ? x * x * x : 0.25f * x;
+    }
+    pair_model = tiny_model(ctx, pair_weights);
+    CHECK_STATUS(qdisp_calib_new(pair_model, &pair_calib), QDISP_OK);
+    for (int guard = 0; guard < 2; guard++)
+        for (int odd = 0; odd < 2; odd++) {
+            float rows[40 * 16];
+            for (uint32_t i = 0; i < 40 * 16; i++)
+                rows[i] = tiny_random(11, (uint32_t)(2 * guard + odd), i) * ((int)(i % 2) == odd ? 1.0f : 0.1f);
+            CHECK_STATUS(qdisp_calib_feed(pair_calib, odd ? "odd" : "even", guard, UP, rows, 40, 16, odd ? 200 : 100),
+                         QDISP_OK);
+        }
+}
+
+static void free_pair(void) {
+    qdisp_calib_free(pair_calib);
+    qdisp_model_free(pair_model);
+    tiny_free(pair_weights);
+}
+
+/* r_l = tokens per byte * D_l / P_l, recomputed from the definition. */
+static void regrets(const qdisp_table *plan, size_t fold, double r[2]) {
+    qdisp_model *q = applied(plan, pair_model);
+    const float *w = data_of(pair_model, UP), *v = data_of(q, UP);
+    size_t i_linear = 0;
+    while (strcmp(pair_model->tensors[pair_model->linears[i_linear].i_weight].name, UP)) i_linear++;
+    for (size_t l = 0; l < 2; l++) {
+        double e[16], d = 0, p = 0;
+        CHECK(qd_calib_energy(pair_calib, l, fold, i_linear, e));
+        for (size_t i = 0; i < 64 * 16; i++) {
+            d += e[i % 16] * ((double)w[i] - (double)v[i]) * ((double)w[i] - (double)v[i]);
+            p += e[i % 16] * (double)w[i] * (double)w[i];
+        }
+        r[l] = qd_calib_tokens_per_byte(pair_calib, l) * d / p;
+    }
+    qdisp_model_free(q);
+}
+
+TEST(la_aciq_is_fair_and_never_worse_than_its_rivals) {
+    make_pair();
+    int n_better = 0;
+    for (uint64_t bits = 2; bits <= 6; bits++)
+        for (int g = 0; g < 3; g++) {
+            qdisp_quantizer_options o = {.bits = bits, .group_size = g == 0 ? -2 : g == 1 ? -1 : 8, .roles = "mlp.up",
+                                         .n_steps = 40};
+            qdisp_table *plans[4];
+            double guard[4], fit[4];
+            for (int k = 0; k < 4; k++) {
+                double r[2];
+                if (k == 1) o.objective = "mean";
+                plans[k] = plan_of(pair_model, pair_calib, k < 2 ? "la-aciq" : k == 2 ? "rtn" : "aciq", o);
+                o.objective = NULL;
+                regrets(plans[k], 1, r);
+                guard[k] = fmax(r[0], r[1]);
+                regrets(plans[k], 0, r);
+                fit[k] = fmax(r[0], r[1]);
+                if (k == 1) fit[1] = fmax(r[0], r[1]);
+            }
+            /* f32 differences in the kernel's column errors: 1e-6 relative */
+            CHECK(guard[0] <= guard[2] * (1 + 1e-6) && guard[0] <= guard[3] * (1 + 1e-6));
+            int fell_back = cell_str(plans[0], "note", 0) != NULL || cell_str(plans[1], "note", 0) != NULL;
+            if (!fell_back) CHECK(fit[0] <= fit[1] * (1 + 1e-6)); /* the even weights are the dual's first step */
+            n_better += fit[0] < 0.98 * fit[1];
+            for (int k = 0; k < 4; k++) qdisp_table_free(plans[k]);
+        }
+    CHECK(n_better >= 3); /* and where thresholds are shared it pays */
+    free_pair();
+}
+
+TEST(la_aciq_says_that_it_fell_back) {
+    make_pair();
+    /* a guard fold that uses what the fit fold does not: the fitted thresholds are wrong for it */
+    qdisp_calib *c = NULL;
+    CHECK_STATUS(qdisp_calib_new(pair_model, &c), QDISP_OK);
+    float row[16] = {0};
+    row[0] = 1;
+    CHECK_STATUS(qdisp_calib_feed(c, "x", 0, UP, row, 1, 16, 1), QDISP_OK);
+    row[0] = 0, row[1] = 1;
+    CHECK_STATUS(qdisp_calib_feed(c, "x", 1, UP, row, 1, 16, 1), QDISP_OK);
+    qdisp_table *plan = plan_of(pair_model, c, "la-aciq", (qdisp_quantizer_options){.bits = 3, .group_size = -1, .roles = "mlp.up"});
+    CHECK_HAS(cell_str(plan, "note", 0), "fell back to");
+    qdisp_table_free(plan);
+    /* a language without rows for a map is an error with names, not a zero */
+    CHECK_STATUS(plan_status(pair_model, c, "la-aciq", (qdisp_quantizer_options){.roles = "mlp.up,mlp.down"}), QDISP_EMISMATCH);
+    CHECK_HAS(qdisp_ctx_error(ctx), "language x");
+    CHECK_HAS(qdisp_ctx_error(ctx), "dense_4h_to_h");
+    qdisp_calib_free(c);
+    free_pair();
+}
+
+static qdisp_calib *calibration(qdisp_model *m) {
+    qdisp_tokenizer *t = tiny_tokenizer(m->ctx);
+    qdisp_corpus *corpus = tiny_corpus(m->ctx, 3, 8, 1);
+    qdisp_calib *c = NULL;
+    CHECK_STATUS(qdisp_calib_new(m, &c), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_collect(c, m, t, corpus), QDISP_OK);
+    qdisp_tokenizer_free(t);
+    qdisp_corpus_free(corpus);
+    return c;
+}
+
+static const char *const methods[] = {"rtn", "aciq", "la-aciq"};
+static const int64_t groups[] = {QDISP_GROUP_TENSOR, QDISP_GROUP_CHANNEL, 8, 24};
+
+static int same_weights(const qdisp_model *a, const qdisp_model *b) {
+    int same = a->n_tensors == b->n_tensors;
+    for (size_t i = 0; same && i < a->n_tensors; i++)
+        same = a->tensors[i].n_bytes == b->tensors[i].n_bytes &&
+               !memcmp(a->tensors[i].data, b->tensors[i].data, a->tensors[i].n_bytes);
+    return same;
+}
+
+TEST(a_plan_through_csv_gives_the_same_weights) {
+    qdisp_calib *c = calibration(model);
+    for (size_t k = 0; k < 3; k++)
+        for (size_t g = 0; g < 4; g++)
+            for (uint64_t bits = 2; bits <= 8; bits += 3) {
+                qdisp_table *plan = plan_of(model, c, methods[k], (qdisp_quantizer_options){.bits = bits, .group_size = groups[g], .full_range = g % 2}), *back = NULL;
+                CHECK_STATUS(qdisp_table_save(plan, in_folder("plan.csv"), "csv"), QDISP_OK);
+                CHECK_STATUS(qdisp_table_open_csv(ctx, in_folder("plan.csv"), "plan", &back), QDISP_OK);
+                qdisp_model *a = applied(plan, model), *b = applied(back, model);
+                CHECK(same_weights(a, b));
+                CHECK(!same_weights(a, model));
+                CHECK(qdisp_table_n_rows(plan) == 8);
+                /* the exact error is what the weights say */
+                for (size_t r = 0; r < 8; r++) {
+                    const char *name = cell_str(plan, "tensor", r);
+                    const float *w = data_of(model, name), *q = data_of(a, name);
+                    double d = 0, e = 0;
+                    for (int64_t i = 0; i < qdisp_table_i64(plan, qdisp_table_find(plan, "n_weights"))[r]; i++) {
+                        d += ((double)w[i] - (double)q[i]) * ((double)w[i] - (double)q[i]);
+                        e += (double)w[i] * (double)w[i];
+                    }
+                    CHECK_NEAR(cell_f64(plan, "error_rel", r), d / e, 1e-12);
+                }
+                qdisp_table_free(plan);
+                qdisp_table_free(back);
+                qdisp_model_free(a);
+                qdisp_model_free(b);
+            }
+    qdisp_calib_free(c);
+}
+
+TEST(threads_and_instruction_sets_give_the_same_plan_and_weights) {
+    for (size_t k = 0; k < 3; k++)
+        for (size_t g = 0; g < 3; g++) {
+            uint32_t first = 0;
+            char text[4096] = "";
+            for (unsigned i = 0; i < 6; i++) {
+                qdisp_ctx *own = tiny_ctx(1 + i % 3, i < 3 ? "c" : "avx2");
+                if (!own) continue;
+                qdisp_model *m = tiny_model(own, weights);
+                qdisp_calib *c = calibration(m);
+                qdisp_table *plan = plan_of(m, c, methods[k], (qdisp_quantizer_options){.bits = 3, .group_size = groups[g]});
+                qdisp_model *q = applied(plan, m);
+                uint32_t crc = 0;
+                char now[4096] = "";
+                for (size_t t = 0; t < q->n_tensors; t++) crc = crc * 31 + crc32_of(q->tensors[t].data, q->tensors[t].n_bytes);
+                for (size_t r = 0; r < qdisp_table_n_rows(plan); r++)
+                    snprintf(now + strlen(now), sizeof now - strlen(now), "%.17g,%.100s,%.17g;", cell_f64(plan, "alpha", r),
+                             cell_str(plan, "clip", r) ? cell_str(plan, "clip", r) : "", cell_f64(plan, "error_rel", r));
+                if (i == 0) first = crc, strcpy(text, now);
+                CHECK(crc == first);
+                CHECK_STR(now, text);
+                qdisp_table_free(plan);
+                qdisp_model_free(q);
+                qdisp_calib_free(c);
+                qdisp_model_free(m);
+                qdisp_ctx_free(own);
+            }
+        }
+}
+
+/* An edited plan: one cell of the CSV is replaced. */
+static qdisp_status apply_edited(const char *csv, qdisp_model **out) {
+    FILE *f = fopen(in_folder("edited.csv"), "wb");
+    fputs(csv, f);
+    fclose(f);
+    qdisp_table *plan = NULL;
+    qdisp_status status = qdisp_table_open_csv(ctx, in_folder("edited.csv"), "plan", &plan);
+    if (status == QDISP_OK) status = qdisp_plan_apply(plan, model, out);
+    qdisp_table_free(plan);
+    return status;
+}
+
+#define HEAD "tensor,bits,group_size,levels,alpha,clip\n"
+
+TEST(edited_plans_do_what_they_say) {
+    qdisp_model *q = NULL;
+    const float *w = data_of(model, UP);
+    CHECK_STATUS(apply_edited(HEAD UP ",2,-2,narrow,0.25,\n", &q), QDISP_OK);
+    const float *v = q ? data_of(q, UP) : w;
+    int bad = 0;
+    for (int i = 0; i < 1024; i++) { /* three levels: -1/4, 0, 1/4, ties to even */
+        float expected = fabsf(w[i]) <= 0.125f ? 0 : copysignf(0.25f, w[i]);
+        bad += v[i] != expected;
+    }
+    CHECK(bad == 0);
+    for (size_t i = 0; q && i < q->n_tensors; i++) /* the others are shared */
+        if (strcmp(q->tensors[i].name, UP)) CHECK(q->tensors[i].data == model->tensors[i].data);
+    qdisp_model_free(q), q = NULL;
+    CHECK_STATUS(apply_edited(HEAD UP ",8,-2,full,0,\n", &q), QDISP_OK); /* alpha 0: all zero */
+    v = q ? data_of(q, UP) : w;
+    bad = 0;
+    for (int i = 0; i < 1024; i++) bad += v[i] != 0;
+    CHECK(bad == 0);
+    qdisp_model_free(q), q = NULL;
+    CHECK_STATUS(apply_edited(HEAD UP ",3,-1,narrow,,M\n", &q), QDISP_OK); /* M: half the maximum of each row */
+    v = q ? data_of(q, UP) : w;
+    bad = 0;
+    for (int r = 0; r < 64; r++) {
+        float most = 0, got = 0;
+        for (int j = 0; j < 16; j++) most = fmaxf(most, fabsf(w[16 * r + j])), got = fmaxf(got, fabsf(v[16 * r + j]));
+        float scale = qd_f16_to_f32(qd_f32_to_f16(most * 0.5f / 3));
+        bad += got != 3 * scale;
+    }
+    CHECK(bad == 0);
+    qdisp_model_free(q), q = NULL;
+    CHECK_STATUS(apply_edited(HEAD, &q), QDISP_OK); /* no rows: nothing is quantized */
+    CHECK(q && same_weights(q, model));
+    qdisp_model_free(q);
+}
+
+TEST(bad_plans_name_the_row) {
+    static const struct {
+        const char *csv, *part;
+        qdisp_status status;
+    } rows[] = {
+        {HEAD "nothing,4,-1,narrow,,A\n", "'nothing'", QDISP_EMISMATCH},
+        {HEAD ",4,-1,narrow,,A\n", "row 1", QDISP_EMISMATCH},
+        {HEAD UP ",4,-1,narrow,,A\n" UP ",4,-1,narrow,,A\n", "rows 1 and 2", QDISP_EINVAL},
+        {HEAD UP ",1,-1,narrow,,A\n", "row 1: bits", QDISP_EINVAL},
+        {HEAD UP ",9,-1,narrow,,A\n", "row 1: bits", QDISP_EINVAL},
+        {HEAD UP ",3.5,-1,narrow,,A\n", "row 1: bits", QDISP_EINVAL},
+        {HEAD UP ",,-1,narrow,,A\n", "row 1: bits", QDISP_EINVAL},
+        {HEAD UP ",four,-1,narrow,,A\n", "row 1: bits", QDISP_EINVAL},
+        {HEAD UP ",4,7,narrow,,A\n", "row 1: group_size", QDISP_EINVAL},
+        {HEAD UP ",4,-3,narrow,,A\n", "row 1: group_size", QDISP_EINVAL},
+        {HEAD UP ",4,0,narrow,,A\n", "row 1: group_size", QDISP_EINVAL},
+        {HEAD UP ",4,1e300,narrow,,A\n", "row 1: group_size", QDISP_EINVAL},
+        {HEAD UP ",4,channel,narrow,,A\n", "row 1: group_size", QDISP_EINVAL},
+        {HEAD UP ",4,-1,wide,,A\n", "row 1: levels", QDISP_EINVAL},
+        {HEAD UP ",4,-1,,,A\n", "row 1: levels", QDISP_EINVAL},
+        {HEAD UP ",4,-1,narrow,,AB\n", "clip has 2 characters, the tensor 64", QDISP_EMISMATCH},
+        {HEAD UP ",4,-1,narrow,,\n", "row 1: clip", QDISP_EMISMATCH},
+        {HEAD UP ",4,-1,narrow,,!\n", "row 1: clip", QDISP_EINVAL},
+        {HEAD UP ",4,-2,narrow,,A\n", "row 1: alpha", QDISP_EINVAL},
+        {HEAD UP ",4,-2,narrow,-1,\n", "row 1: alpha", QDISP_EINVAL},
+        {HEAD UP ",4,-2,narrow,inf,\n", "row 1: alpha", QDISP_EINVAL},
+        {HEAD UP ",4,-2,narrow,much,\n", "row 1: alpha", QDISP_EINVAL},
+        {HEAD UP ",4,-2,narrow,1e30,\n", UP, QDISP_ENUMERIC},
+        {HEAD UP ",4,-2,narrow,1e300,\n", "", QDISP_ENUMERIC},
+        {"tensor,bits,levels,alpha,clip\n" UP ",4,narrow,,A\n", "group_size", QDISP_EINVAL},
+        {"tensor,bits,group_size,levels,alpha\n" UP ",4,-1,narrow,\n", "clip", QDISP_EINVAL},
+        {"x\n1\n", "tensor", QDISP_EINVAL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        qdisp_model *q = NULL;
+        CHECK_STATUS(apply_edited(rows[i].csv, &q), rows[i].status);
+        CHECK_HAS(qdisp_ctx_error(ctx), rows[i].part);
+        CHECK(q == NULL);
+        qdisp_model_free(q);
+    }
+    qdisp_model *q = NULL; /* a digit is a clip character too, quoted or not */
+    CHECK_STATUS(apply_edited(HEAD UP ",4,-1,narrow,,\"5\"\n", &q), QDISP_OK);
+    qdisp_model_free(q), q = NULL;
+    CHECK_STATUS(apply_edited(HEAD UP ",4,-1,narrow,,5\n", &q), QDISP_OK);
+    qdisp_model_free(q);
+}
+
+TEST(bad_weights_are_an_error_with_a_name) {
+    static const struct {
+        float value;
+        uint64_t bits;
+        const char *part;
+    } rows[] = {{NAN, 4, "not finite"}, {INFINITY, 4, "not finite"}, {1e6f, 2, "16-bit"}};
+    for (size_t i = 0; i < 3; i++) {
+        tiny *bad_weights = tiny_make(1, 16, 1, 1);
+        tiny_data(bad_weights, "h.0.mlp.dense_h_to_4h.weight")[777] = rows[i].value;
+        qdisp_model *bad = tiny_model(ctx, bad_weights);
+        qdisp_calib *c = NULL;
+        float row[16] = {1, 2, 3};
+        CHECK_STATUS(qdisp_calib_new(bad, &c), QDISP_OK);
+        CHECK_STATUS(qdisp_calib_feed(c, "en", 0, UP, row, 1, 16, 4), QDISP_OK);
+        for (size_t k = 0; k < 3; k++)
+            for (size_t g = 0; g < 3; g++) {
+                /* ACIQ may clip below the overflow: then there is nothing to complain of */
+                qdisp_status status = plan_status(bad, c, methods[k], (qdisp_quantizer_options){.bits = rows[i].bits, .group_size = groups[g], .roles = "mlp.up"});
+                if (k == 1 && i == 2 && status == QDISP_OK) continue;
+                CHECK_STATUS(status, QDISP_ENUMERIC);
+                CHECK_HAS(qdisp_ctx_error(ctx), UP);
+                CHECK_HAS(qdisp_ctx_error(ctx), rows[i].part);
+            }
+        qdisp_calib_free(c);
+        qdisp_model_free(bad);
+        tiny_free(bad_weights);
+    }
+}
+
+TEST(zeros_and_f16_weights_are_quantized) {
+    tiny *zero = tiny_make(1, 16, 1, 1);
+    float *w = tiny_data(zero, "h.0.mlp.dense_h_to_4h.weight");
+    memset(w, 0, 1024 * sizeof *w);
+    qdisp_model *m = tiny_model(ctx, zero);
+    for (size_t k = 0; k < 2; k++)
+        for (size_t g = 0; g < 3; g++) {
+            qdisp_table *plan = plan_of(m, NULL, methods[k], (qdisp_quantizer_options){.group_size = groups[g], .roles = "mlp.up"});
+            qdisp_model *q = applied(plan, m);
+            const float *v = data_of(q, UP);
+            for (int i = 0; i < 1024; i++) CHECK(v[i] == 0);
+            qdisp_table_free(plan);
+            qdisp_model_free(q);
+        }
+    qdisp_model_free(m);
+    /* the same numbers as f16 give the same plan */
+    uint16_t half[1024];
+    for (int i = 0; i < 1024; i++) {
+        half[i] = qd_f32_to_f16(tiny_random(4, 4, (uint32_t)i));
+        w[i] = qd_f16_to_f32(half[i]);
+    }
+    qdisp_model *a = tiny_model(ctx, zero);
+    tiny other = *zero;
+    for (size_t i = 0; i < other.n; i++)
+        if (other.tensors[i].data == w)
+            other.tensors[i].data = half, other.tensors[i].n_bytes = sizeof half, other.tensors[i].dtype = QDISP_DTYPE_F16;
+    qdisp_model *b = tiny_model(ctx, &other);
+    for (size_t g = 0; g < 3; g++) {
+        qdisp_table *p = plan_of(a, NULL, "aciq", (qdisp_quantizer_options){.group_size = groups[g], .roles = "mlp.up"});
+        qdisp_table *r = plan_of(b, NULL, "aciq", (qdisp_quantizer_options){.group_size = groups[g], .roles = "mlp.up"});
+        qdisp_model *x = applied(p, a), *y = applied(r, b);
+        CHECK(!memcmp(data_of(x, UP), data_of(y, UP), 1024 * sizeof(float)));
+        qdisp_table_free(p);
+        qdisp_table_free(r);
+        qdisp_model_free(x);
+        qdisp_model_free(y);
+    }
+    qdisp_model_free(a);
+    qdisp_model_free(b);
+    tiny_free(zero);
+}
+
+TEST(a_quantized_model_runs_and_comes_back_from_disk) {
+    qdisp_table *plan = plan_of(model, NULL, "rtn", (qdisp_quantizer_options){.bits = 3, .roles = "attn.qkv,mlp.down,embed"});
+    qdisp_model *q = applied(plan, model), *back = NULL;
+    int32_t ids[12] = {0, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140};
+    size_t starts[3] = {0, 7, 12};
+    float a[12], b[12], plain[12];
+    CHECK_STATUS(qdisp_model_nll(q, ids, starts, 2, a), QDISP_OK);
+    CHECK_STATUS(qdisp_model_nll(model, ids, starts, 2, plain), QDISP_OK);
+    CHECK(memcmp(a, plain, sizeof a) != 0);
+    for (int i = 0; i < 12; i++) CHECK(isfinite(a[i]) == (i != 0 && i != 7));
+    CHECK_STATUS(qdisp_model_save(q, in_folder("quantized")), QDISP_OK);
+    CHECK_STATUS(qdisp_model_open(ctx, in_folder("quantized"), &back), QDISP_OK);
+    CHECK_STATUS(qdisp_model_nll(back, ids, starts, 2, b), QDISP_OK);
+    CHECK(!memcmp(a, b, sizeof a));
+    /* quantizing it again with the same grid changes nothing that it should not: the plan of the plan is its error 0 */
+    qdisp_model_free(back);
+    qdisp_model *base = q;
+    qdisp_table_free(plan);
+    plan = plan_of(base, NULL, "rtn", (qdisp_quantizer_options){.bits = 8});
+    back = applied(plan, base); /* a variant of a variant keeps what it needs */
+    qdisp_model_free(base);
+    CHECK_STATUS(qdisp_model_nll(back, ids, starts, 2, b), QDISP_OK);
+    CHECK(isfinite(b[3]));
+    qdisp_model_free(back);
+    qdisp_table_free(plan);
+}
+
+int main(void) {
+    snprintf(folder, sizeof folder, "/tmp/qdisp-quant-XXXXXX");
+    if (!mkdtemp(folder)) return 1;
+    ctx = tiny_ctx(2, NULL);
+    weights = tiny_make(1, 16, 2, 1);
+    model = tiny_model(ctx, weights);
+    RUN(aciq_solves_its_equation_as_brentq_does);
+    RUN(aciq_takes_the_nearest_clip_of_a_channel);
+    RUN(rtn_is_numpys_bit_for_bit);
+    RUN(aciq_meets_the_closed_forms);
+    RUN(options_are_checked);
+    RUN(la_aciq_is_fair_and_never_worse_than_its_rivals);
+    RUN(la_aciq_says_that_it_fell_back);
+    RUN(a_plan_through_csv_gives_the_same_weights);
+    RUN(threads_and_instruction_sets_give_the_same_plan_and_weights);
+    RUN(edited_plans_do_what_they_say);
+    RUN(bad_plans_name_the_row);
+    RUN(bad_weights_are_an_error_with_a_name);
+    RUN(zeros_and_f16_weights_are_quantized);
+    RUN(a_quantized_model_runs_and_comes_back_from_disk);
+    qdisp_model_free(model);
+    qdisp_ctx_free(ctx);
+    tiny_free(weights);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    if (system(command) != 0) puts("temporary folder left behind");
+    return TEST_END();
+}
