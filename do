@@ -22,8 +22,8 @@ missing_packages() {
     command -v meson >/dev/null || missing+=(meson)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-    # the serial OpenBLAS obeys qdisp's own thread count exactly; any other works too
-    have_lib openblas || missing+=(libopenblas-serial-dev)
+    # a build with threads: it is safe to call from several threads, which the serial one is not (lib/model/gemm.c)
+    have_lib openblas || missing+=(libopenblas-pthread-dev)
     have_lib libutf8proc || missing+=(libutf8proc-dev)
     have_lib libpcre2-8 || missing+=(libpcre2-dev)
     have_lib jansson || missing+=(libjansson-dev)

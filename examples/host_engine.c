@@ -18,12 +18,12 @@ static const struct { const char *name; uint64_t n_out, n_in; } shapes[] = { /* 
     MAP("h.0.mlp.dense_4h_to_h", E, 4 * E), NORM("ln_f")};
 enum { N = sizeof shapes / sizeof *shapes };
 static float weights[N][4 * E * E], rows[ROWS * 4 * E]; /* not copied by the library: they outlive the model */
-
 static float uniform(void) { /* in [-1, 1), the same on every machine */
     static uint64_t state = 1;
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (float)(state >> 40) / 8388608.0f - 1.0f;
 }
+static float heavy(void) { float u = uniform(); return u * u * u; } /* of heavy tails */
 
 /* Size of input j: language 0 uses the first half of the columns ten times as much, language 1 the second. */
 static float size_of(int language, size_t j, size_t n_in) { return (j < n_in / 2) == (language == 0) ? 1.0f : 0.1f; }
@@ -48,15 +48,14 @@ int main(void) {
     qdisp_tensor tensors[N], w, q;
     for (size_t i = 0; i < N; i++) {
         uint64_t n_in = shapes[i].n_in, n = shapes[i].n_out * (n_in ? n_in : 1);
-        for (size_t k = 0; k < n; k++) weights[i][k] = n_in ? uniform() : 1;
-        for (size_t k = 0; k < n; k++) weights[i][k] *= weights[i][k] * weights[i][k]; /* heavy tails */
+        for (size_t k = 0; k < n; k++) weights[i][k] = n_in ? heavy() : 1;
         tensors[i] = (qdisp_tensor){shapes[i].name, weights[i], n * sizeof(float), {shapes[i].n_out, n_in},
                                     n_in ? 2 : 1, QDISP_DTYPE_F32};
     }
     qdisp_ctx *ctx = NULL;
     qdisp_model *model = NULL, *quantized = NULL;
-    qdisp_calib *calib = NULL;
     qdisp_quantizer *quantizer = NULL;
+    qdisp_calib *calib = NULL;
     qdisp_table *plan = NULL;
     qdisp_quantizer_options options = {.size = sizeof options, .bits = 3, .group_size = QDISP_GROUP_CHANNEL};
     if (qdisp_ctx_new(NULL, &ctx) != QDISP_OK) return 1;
@@ -74,7 +73,7 @@ int main(void) {
                 printf("%-42s %c %.5f\n", w.name, "ab"[l], error(w.data, q.data, w.n_bytes / 4, w.shape[1], l));
     }
     if (s != QDISP_OK) fprintf(stderr, "%s\n", qdisp_ctx_error(ctx));
-    qdisp_table_free(plan), qdisp_quantizer_free(quantizer), qdisp_calib_free(calib);
-    qdisp_model_free(quantized), qdisp_model_free(model), qdisp_ctx_free(ctx);
+    qdisp_table_free(plan), qdisp_quantizer_free(quantizer), qdisp_calib_free(calib), qdisp_model_free(quantized);
+    qdisp_model_free(model), qdisp_ctx_free(ctx);
     return s != QDISP_OK;
 }

@@ -29,7 +29,8 @@ static inline float tiny_random(uint32_t seed, uint32_t i_tensor, uint32_t i) {
     return (float)(sum * 1.7320508075688772);
 }
 
-static inline void tiny_add(tiny *t, uint32_t seed, const char *name, size_t rows, size_t columns, float mean, float spread) {
+static inline void tiny_add(tiny *t, uint32_t seed, const char *name, size_t rows, size_t columns, float mean,
+    float spread) {
     size_t n = rows * (columns ? columns : 1);
     float *data = malloc(n * sizeof *data);
     for (size_t i = 0; i < n; i++) data[i] = mean + spread * tiny_random(seed, (uint32_t)t->n, (uint32_t)i);
@@ -46,8 +47,10 @@ static inline tiny *tiny_make(uint32_t seed, size_t embd, size_t n_layer, int bo
     float s = (float)(1 / sqrt((double)embd));
     if (bos) snprintf(bos_text, sizeof bos_text, "0");
     snprintf(t->config, sizeof t->config,
-             "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\", \"vocab_size\": %d, \"hidden_size\": %zu,"
-             " \"n_layer\": %zu, \"n_head\": 2, \"layer_norm_epsilon\": 1e-5, \"bos_token_id\": %s, \"eos_token_id\": 1}",
+             "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\", \"vocab_size\": %d, "
+             "\"hidden_size\": %zu,"
+             " \"n_layer\": %zu, \"n_head\": 2, \"layer_norm_epsilon\": 1e-5, \"bos_token_id\": %s, "
+             "\"eos_token_id\": 1}",
              TINY_VOCAB, embd, n_layer, bos_text);
     tiny_add(t, seed, "word_embeddings.weight", TINY_VOCAB, embd, 0, 0.5f);
     tiny_add(t, seed, "word_embeddings_layernorm.weight", embd, 0, 1, 0.2f);
@@ -57,7 +60,8 @@ static inline tiny *tiny_make(uint32_t seed, size_t embd, size_t n_layer, int bo
         int rows, columns; /* in units of embd; columns 0: a vector */
         float mean, spread;
     } specs[] = {{"input_layernorm.weight", 1, 0, 1, 0.3f}, {"input_layernorm.bias", 1, 0, 0, 0.1f},
-                 {"self_attention.query_key_value.weight", 3, 1, 0, 1}, {"self_attention.query_key_value.bias", 3, 0, 0, 0.1f},
+                 {"self_attention.query_key_value.weight", 3, 1, 0, 1}, {"self_attention.query_key_value.bias", 3, 0,
+                     0, 0.1f},
                  {"self_attention.dense.weight", 1, 1, 0, 1}, {"self_attention.dense.bias", 1, 0, 0, 0.1f},
                  {"post_attention_layernorm.weight", 1, 0, 1, 0.3f}, {"post_attention_layernorm.bias", 1, 0, 0, 0.1f},
                  {"mlp.dense_h_to_4h.weight", 4, 1, 0, 1}, {"mlp.dense_h_to_4h.bias", 4, 0, 0, 0.1f},
@@ -143,15 +147,18 @@ static inline qdisp_tokenizer *tiny_tokenizer(qdisp_ctx *ctx) {
 /* n_languages of en, el, ja, sw, ru, tr with n_lines lines of unlike length; seed changes the text. */
 static inline qdisp_corpus *tiny_corpus(qdisp_ctx *ctx, size_t n_languages, size_t n_lines, unsigned seed) {
     static const char *const tags[] = {"en", "el", "ja", "sw", "ru", "tr"};
-    static const char *const words[][4] = {{"the cat ", "sat ", "on a mat ", "again "}, {"η γάτα ", "κάθισε ", "στο χαλί ", "πάλι "},
+    static const char *const words[][4] = {{"the cat ", "sat ", "on a mat ", "again "}, {"η γάτα ", "κάθισε ",
+        "στο χαλί ", "πάλι "},
                                            {"猫が", "敷物に", "座った", "また"}, {"paka ", "alikaa ", "kwenye mkeka ", "tena "},
-                                           {"кот ", "сел ", "на коврик ", "опять "}, {"kedi ", "oturdu ", "hasıra ", "yine "}};
+                                           {"кот ", "сел ", "на коврик ", "опять "}, {"kedi ", "oturdu ", "hasıra ",
+                                               "yine "}};
     char *texts[6] = {0};
     size_t n_bytes[6] = {0};
     for (size_t l = 0; l < n_languages; l++) {
         texts[l] = calloc(n_lines + 1, 512);
         for (size_t i = 0; i < n_lines; i++) {
-            for (unsigned k = 0; k < 2 + (i * 7 + seed) % 4; k++) strcat(texts[l], words[l][(i * 3 + k * (1 + i % 3) + seed) % 4]);
+            for (unsigned k = 0; k < 2 + (i * 7 + seed) % 4; k++) strcat(texts[l], words[l][(i * 3 + k * (1 + i % 3)
+                + seed) % 4]);
             sprintf(texts[l] + strlen(texts[l]), "%zu.\n", i + 10 * l);
         }
         n_bytes[l] = strlen(texts[l]);

@@ -168,7 +168,7 @@ def census(model, step, path):
             std = var.sqrt().item()
             kurt = ((d ** 4).mean() / var ** 2 - 3).item() if std > 0 else float("nan")
             top = x.abs().max().item() / std if std > 0 else float("nan")
-            row = (f"{v:.6g}" for v in (mean.item(), std, kurt, top))
+            row = (f"{v:.5g}" for v in (mean.item(), std, kurt, top))
             out.writerow([step, "transformer." + name, x.numel(), *row])
 
 

@@ -40,11 +40,12 @@ QDISP_API void qdisp_quantizer_free(qdisp_quantizer *quantizer);
 QDISP_API qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out);
 
 /* Makes the plan: table "plan", a row for every tensor to quantize:
- *   tensor, role, layer, method, bits, group_size, levels ("narrow" or "full"), alpha, clip, n_weights,
+ *   tensor, role, layer, method, bits, group_size, levels ("narrow" or "full"), alpha, clip, gain, n_weights,
  *   bits_per_weight (codes and 16-bit scales), error_rel (sum (w - Q)^2 / sum w^2, exact), error_rel_model (clip error
  *   plus a^2 times rounding noise, ACIQ's model), note.
  * alpha is the threshold of a tensor (NaN for channels and groups). clip holds a character a channel or group, or one for
- * all: its place k in "A-Za-z0-9-_" makes alpha = max|w| * 2^(-k/12), so "A" is min-max. Both may be edited.
+ * all: its place k in "A-Za-z0-9-_" makes alpha = max|w| * 2^(-k/12), so "A" is min-max. gain is written likewise: values
+ * are multiplied by 2^(k/64), which gives back what clipping takes. All three may be edited.
  * calib may be NULL for methods that do not need it. Errors: EINVAL (no calibration), EMISMATCH (of another model),
  * ENUMERIC (weights that are not finite, a scale beyond 16-bit floats: names the tensor), ECANCELLED, ENOMEM.
  * Cost: la-aciq: n_steps passes of 32 or 64 candidates a weight; memory of one tensor a thread. Progress: "planning". */
@@ -52,7 +53,7 @@ QDISP_API qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *quantizer, co
                                             const qdisp_calib *calib, qdisp_table **plan);
 
 /* Applies a plan: a model that computes with the quantized weights, dequantized to f32, and shares the others with
- * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; others are ignored. The same plan and
+ * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; gain if present; others are ignored. The same plan and
  * model give the same bits on every machine. Errors: EMISMATCH (a tensor the model lacks, a clip string of another
  * length: names the row), EINVAL (a value out of range: names row and column), ENUMERIC, ENOMEM. */
 QDISP_API qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_model *model, qdisp_model **out);

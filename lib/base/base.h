@@ -34,6 +34,14 @@ void qd_log(qdisp_ctx *ctx, qdisp_log_level level, const char *format, ...) __at
 qdisp_status qd_progress(qdisp_ctx *ctx, const char *what, double done);
 /* From now on, progress of the work inside is shown as `what`, its 0..1 mapped to from..to; what = NULL ends it. */
 void qd_progress_stage(qdisp_ctx *ctx, const char *what, double from, double to);
+/* The same within what is set now: from..to are a part of its range, and its name goes before `what`. Returns what was
+ * set, for qd_progress_leave. */
+typedef struct qd_progress_range {
+    const char *what;
+    double from, to;
+} qd_progress_range;
+qd_progress_range qd_progress_enter(qdisp_ctx *ctx, const char *what, double from, double to);
+void qd_progress_leave(qdisp_ctx *ctx, qd_progress_range range);
 bool qd_cancelled(qdisp_ctx *ctx);
 #define QD_TRY(call)                          \
     do {                                      \

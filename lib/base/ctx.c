@@ -94,7 +94,7 @@ qdisp_status qdisp_ctx_new(const qdisp_ctx_options *options, qdisp_ctx **out) {
     qdisp_status status = qd_copy_options(NULL, "ctx options", options, &opt, sizeof opt);
     if (status != QDISP_OK) return status;
     int n_given = !!opt.allocate + !!opt.reallocate + !!opt.release;
-    if ((n_given != 0 && n_given != 3) || opt.n_threads > MAX_THREADS) return QDISP_EINVAL;
+    if ((n_given != 0 && n_given != 3) || opt.n_threads > MAX_THREADS || opt.own_blas > 1) return QDISP_EINVAL;
     if (!n_given) {
         opt.allocate = default_allocate;
         opt.reallocate = default_reallocate;
@@ -205,6 +205,24 @@ void qd_progress_stage(qdisp_ctx *ctx, const char *what, double from, double to)
     ctx->progress_what = what;
     ctx->progress_from = from;
     ctx->progress_to = what ? to : 0;
+}
+
+qd_progress_range qd_progress_enter(qdisp_ctx *ctx, const char *what, double from, double to) {
+    qd_progress_range before = {ctx->progress_what, ctx->progress_from, ctx->progress_to};
+    if (before.to > 0) {
+        double width = before.to - before.from;
+        what = before.what;
+        to = before.from + width * to;
+        from = before.from + width * from;
+    }
+    qd_progress_stage(ctx, what, from, to);
+    return before;
+}
+
+void qd_progress_leave(qdisp_ctx *ctx, qd_progress_range range) {
+    ctx->progress_what = range.what;
+    ctx->progress_from = range.from;
+    ctx->progress_to = range.to;
 }
 
 bool qd_mul_overflows(uint64_t a, uint64_t b, uint64_t *product) {

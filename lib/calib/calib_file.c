@@ -98,7 +98,35 @@ static qdisp_status read_maps(const qd_tensor_file *file, qdisp_calib **out) {
             return qd_fail(file->ctx, QDISP_EFORMAT, "%s: metadata '%s' is missing or malformed", file->path, key);
         if (!((*out)->names[i] = qd_strdup(file->ctx, text))) return QDISP_ENOMEM;
     }
-    return qd_calib_layout(*out);
+    qdisp_status status = qd_calib_layout(*out);
+    return status == QDISP_OK ? QDISP_OK
+                              : qd_fail(file->ctx, status, "%s: a linear map has no inputs or too many", file->path);
+}
+
+#define MAX_SUM 1e300
+#define MAX_COUNT ((uint64_t)1 << 53) /* exact as a double; a negative number in the file is above it */
+
+static bool sums_are_good(const double *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!(x[i] >= 0 && x[i] <= MAX_SUM)) return false;
+    return true;
+}
+
+static qdisp_status check_fold(const qd_tensor_file *file, const char *tag, const qdisp_calib *c,
+                               const qd_calib_fold *f) {
+    bool counts = f->n_tokens <= MAX_COUNT && f->n_bytes <= MAX_COUNT, rows = true;
+    for (size_t i = 0; i < c->n_linears; i++) {
+        counts = counts && f->n_rows[i] <= MAX_COUNT;
+        for (size_t j = 0; f->n_rows[i] == 0 && j < c->n_in[i]; j++)
+            rows = rows && f->squares[c->offsets[i] + j] == 0;
+    }
+    const char *what = !sums_are_good(f->squares, c->total)            ? "a sum of squares"
+                       : !sums_are_good(f->abs_sums, c->n_layer + 1) ? "a sum of magnitudes"
+                       : !counts                                       ? "a count"
+                       : !rows                                         ? "a sum without rows"
+                                                                       : NULL;
+    return what ? qd_fail(c->ctx, QDISP_EFORMAT, "%s: language '%s' has %s that cannot be", file->path, tag, what)
+                : QDISP_OK;
 }
 
 static qdisp_status read_language(const qd_tensor_file *file, const char *tag, qdisp_calib *c) {
@@ -128,11 +156,7 @@ static qdisp_status read_language(const qd_tensor_file *file, const char *tag, q
         qd_free(c->ctx, name);
     }
     for (size_t fold = 0; fold < QD_N_FOLDS; fold++)
-        for (size_t j = 0; j < c->total; j++)
-            if (!(c->languages[i_language].folds[fold].squares[j] >= 0 &&
-                  c->languages[i_language].folds[fold].squares[j] <= 1e300))
-                return qd_fail(c->ctx, QDISP_EFORMAT, "%s: language '%s' has a sum of squares that cannot be",
-                               file->path, tag);
+        QD_TRY(check_fold(file, tag, c, &c->languages[i_language].folds[fold]));
     return QDISP_OK;
 }
 

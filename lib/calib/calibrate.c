@@ -286,7 +286,10 @@ static qdisp_status collect_language(qdisp_calib *c, const qdisp_model *model, c
         if (n == 0) continue;
         status = qd_sequences_make(c->ctx, tokenizer, corpus, l, lines, n, model->info.bos_id, model->info.n_vocab, &s);
         if (status != QDISP_OK) break;
+        const double ends[] = {0, 1 - 1.0 / QD_GUARD_EVERY, 1};
+        qd_progress_range range = qd_progress_enter(c->ctx, "calibrating", ends[fold], ends[fold + 1]);
         status = collect_fold(c, i_language, fold, model, &s);
+        qd_progress_leave(c->ctx, range);
         qd_sequences_clear(&s);
     }
     qd_free(c->ctx, lines);
@@ -302,7 +305,10 @@ qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model, c
     size_t n = qdisp_corpus_n_languages(corpus);
     for (size_t l = 0; l < n && status == QDISP_OK; l++) {
         status = qd_progress(calib->ctx, "calibrating", (double)l / (double)n);
+        qd_progress_range range =
+            qd_progress_enter(calib->ctx, "calibrating", (double)l / (double)n, (double)(l + 1) / (double)n);
         if (status == QDISP_OK) status = collect_language(fresh, model, tokenizer, corpus, l);
+        qd_progress_leave(calib->ctx, range);
     }
     if (status == QDISP_OK) status = qdisp_calib_merge(calib, fresh);
     if (status == QDISP_OK) status = qd_progress(calib->ctx, "calibrating", 1);

@@ -60,7 +60,7 @@ static volatile sig_atomic_t interrupted;
 
 static void on_signal(int signal) {
     (void)signal;
-    if (interrupted++ > 1) _exit(130); /* a second Ctrl-C does not wait */
+    if (interrupted++ > 0) _exit(130); /* a second Ctrl-C does not wait */
 }
 
 static int on_cancelled(void *user) {
@@ -103,7 +103,7 @@ static void on_progress(void *user, const char *what, double done) {
 
 qdisp_ctx *cli_ctx(void) {
     qdisp_ctx_options options = {.size = sizeof options, .log = on_log, .cancelled = on_cancelled,
-                                 .n_threads = (uint64_t)cli_options.threads, .isa = cli_options.isa};
+                                 .n_threads = (uint64_t)cli_options.threads, .isa = cli_options.isa, .own_blas = 1};
     if (isatty(2) && !cli_options.quiet) options.progress = on_progress;
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
@@ -123,36 +123,44 @@ int cli_fail(qdisp_ctx *ctx, qdisp_status status) {
 }
 
 static int to_file(void *user, const char *bytes, size_t n) {
-    return fwrite(bytes, 1, n, user) == n ? 0 : 1;
+    if (fwrite(bytes, 1, n, stdout) == n) return 0;
+    *(int *)user = errno;
+    return 1;
 }
 
-static int finish(qdisp_ctx *ctx, qdisp_status status) {
-    if (status != QDISP_OK) return cli_fail(ctx, status);
-    if (fflush(stdout) != 0) {
-        fprintf(stderr, "qdisp: standard output: %s\n", strerror(errno));
+/* error: the reason why standard output did not take all, or 0. */
+static int finish(qdisp_ctx *ctx, qdisp_status status, int error) {
+    if (status == QDISP_OK && fflush(stdout) != 0) error = errno;
+    if (error) {
+        fprintf(stderr, "qdisp: standard output: %s\n", strerror(error));
         return CLI_ERROR;
     }
-    return CLI_OK;
+    return status == QDISP_OK ? CLI_OK : cli_fail(ctx, status);
 }
 
 int cli_print_table(qdisp_ctx *ctx, const qdisp_table *table) {
-    if (cli_options.output) return finish(ctx, qdisp_table_save(table, cli_options.output, cli_options.format));
-    return finish(ctx, qdisp_table_write(table, cli_options.format, to_file, stdout));
+    int error = 0;
+    if (cli_options.output) return finish(ctx, qdisp_table_save(table, cli_options.output, cli_options.format), 0);
+    qdisp_status status = qdisp_table_write(table, cli_options.format, to_file, &error);
+    return finish(ctx, status, error);
 }
 
 int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *leave_out) {
     int for_people = !strcmp(cli_options.format, "text") || !strcmp(cli_options.format, "markdown");
-    if (cli_options.output) return finish(ctx, qdisp_report_save(report, cli_options.output, cli_options.format));
-    if (!for_people || !leave_out)
-        return finish(ctx, qdisp_report_write(report, cli_options.format, to_file, stdout));
+    int error = 0;
     qdisp_status status = QDISP_OK;
+    if (cli_options.output) return finish(ctx, qdisp_report_save(report, cli_options.output, cli_options.format), 0);
+    if (!for_people || !leave_out) {
+        status = qdisp_report_write(report, cli_options.format, to_file, &error);
+        return finish(ctx, status, error);
+    }
     for (size_t i = 0, n = 0; i < qdisp_report_n_tables(report) && status == QDISP_OK; i++) {
         const qdisp_table *table = qdisp_report_table(report, i);
         if (!strcmp(qdisp_table_name(table), leave_out)) continue;
         if (n++ > 0) putchar('\n');
-        status = qdisp_table_write(table, cli_options.format, to_file, stdout);
+        status = qdisp_table_write(table, cli_options.format, to_file, &error);
     }
-    return finish(ctx, status);
+    return finish(ctx, status, error);
 }
 
 int cli_group_size(const char *text, int64_t *group_size) {

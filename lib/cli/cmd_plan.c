@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static int run(int argc, const char **argv) {
     const char *stats = NULL, *method = "la-aciq", *group = NULL, *roles = NULL, *objective = NULL, *args[1];
@@ -31,7 +32,8 @@ static int run(int argc, const char **argv) {
                                        .n_steps = (uint64_t)steps};
     if (bits == 0) options.bits = 1; /* 0 would mean the default: let the library refuse it */
     if (group && !cli_group_size(group, &options.group_size)) return CLI_USAGE;
-    if (cli_options.output && !cli_options.json) cli_options.format = "csv";
+    /* a file in the form that can be read back, unless another is asked for */
+    if (cli_options.output && !strcmp(cli_options.format, "text")) cli_options.format = "csv";
     cli_inputs in = {.ctx = cli_ctx()};
     if (!in.ctx) return CLI_ERROR;
     qdisp_calib *calib = NULL;

@@ -1,5 +1,6 @@
 /* diagnose.c - the main job: calibrate, predict, quantize, measure, and say how well the prediction did. */
 #include "eval/diagnose.h"
+#include "quant/quant.h"
 #include "stats/resample.h"
 
 #include <qdisp/quant.h>
@@ -10,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PLAN_SHARE 0.3  /* of a quantizer's time goes into its plan, for the progress bar */
+#define CALIB_SHARE 0.9 /* of the first part's time goes into running the model */
 
 static qdisp_status bad_list(qd_diagnosis *d, const char *what, const char *list) {
     return qd_fail(d->ctx, QDISP_EINVAL, "%s: '%s' is not a comma-separated list of at most %d quantizers in all", what,
@@ -32,6 +36,10 @@ static qdisp_status parse_quantizers(qd_diagnosis *d) {
             qd_quantizer_row *row = &d->rows[d->n_rows++];
             memcpy(row->method, m, n);
             row->bits = (int)bits;
+            for (const qd_quantizer_row *other = d->rows; other < row; other++)
+                if (other->bits == row->bits && !strcmp(other->method, row->method))
+                    return qd_fail(d->ctx, QDISP_EINVAL, "methods, bits: %s with %d bits comes twice", row->method,
+                                   row->bits);
             m += n + (m[n] == ',');
         }
         b = *end ? end + 1 : end;
@@ -70,11 +78,15 @@ static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
     qdisp_model *quantized = NULL;
     size_t at = q * d->n_languages;
     qdisp_status status = qdisp_quantizer_new(d->ctx, row->method, &options, &quantizer);
+    qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, PLAN_SHARE);
     if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, d->model, d->calib, &plan);
+    qd_progress_leave(d->ctx, range);
     if (status == QDISP_OK) status = qdisp_plan_apply(plan, d->model, &quantized);
     if (status == QDISP_OK)
         status = qd_predict_damage(d->model, quantized, d->calib, d->damage + at, &d->mean_relative[q]);
+    range = qd_progress_enter(d->ctx, "diagnosing", PLAN_SHARE, 1);
     if (status == QDISP_OK) status = qdisp_eval_losses(quantized, d->tokenizer, d->evaluation, &losses);
+    qd_progress_leave(d->ctx, range);
     if (status == QDISP_OK) status = qdisp_eval_compare(d->base, losses, (size_t)d->opt.n_resamples, &comparison);
     if (status == QDISP_OK) {
         const char *const names[] = {"loss_bpb", "low_bpb", "high_bpb", "p_holm"};
@@ -179,8 +191,9 @@ static qdisp_status prepare(qd_diagnosis *d, const qdisp_corpus *corpus) {
     d->n_languages = qdisp_corpus_n_languages(corpus);
     QD_TRY(make_arrays(d));
     QD_TRY(qdisp_calib_new(d->model, &d->calib));
-    qd_progress_stage(d->ctx, "diagnosing: calibration", 0, 1 / n_parts);
+    qd_progress_stage(d->ctx, "diagnosing: calibration", 0, CALIB_SHARE / n_parts);
     QD_TRY(qdisp_calib_collect(d->calib, d->model, d->tokenizer, d->calibration));
+    qd_progress_stage(d->ctx, "diagnosing: calibration", CALIB_SHARE / n_parts, 1 / n_parts);
     QD_TRY(qdisp_calib_languages(d->calib, d->model, &d->effective));
     qd_progress_stage(d->ctx, "diagnosing: baseline", 1 / n_parts, 2 / n_parts);
     return qdisp_eval_losses(d->model, d->tokenizer, d->evaluation, &d->base);
@@ -194,9 +207,16 @@ static qdisp_status diagnose(qd_diagnosis *d, const qdisp_corpus *corpus, qdisp_
         qdisp_quantizer *quantizer;
         qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)d->rows[q].bits,
                                            .group_size = d->opt.group_size, .roles = d->opt.roles};
+        qd_choice *choices;
+        size_t n_choices;
         QD_TRY(qdisp_quantizer_new(d->ctx, d->rows[q].method, &options, &quantizer));
+        qdisp_status status = qd_choices_make(quantizer, d->model, &choices, &n_choices); /* its roles */
+        if (status == QDISP_OK) qd_choices_free(d->ctx, choices, n_choices);
         qdisp_quantizer_free(quantizer);
+        QD_TRY(status);
     }
+    if (d->opt.n_resamples && d->opt.n_resamples < 100)
+        return qd_fail(d->ctx, QDISP_EINVAL, "n_resamples: %llu is below 100", (unsigned long long)d->opt.n_resamples);
     QD_TRY(prepare(d, corpus));
     for (size_t q = 0; q < d->n_rows; q++) {
         char what[64];
@@ -207,6 +227,7 @@ static qdisp_status diagnose(qd_diagnosis *d, const qdisp_corpus *corpus, qdisp_
         qd_progress_stage(d->ctx, NULL, 0, 0); /* `what` goes out of scope */
         QD_TRY(status);
     }
+    QD_TRY(qd_progress(d->ctx, "diagnosing", 1));
     QD_TRY(run_predictors(d, scores));
     QD_TRY(qd_languages_table(d, &t));
     QD_TRY(qdisp_report_add(report, t));

@@ -20,14 +20,15 @@ typedef struct compare_job {
 
 static qdisp_status compare_language(void *arg, size_t l, unsigned i_worker) {
     compare_job *job = arg;
-    size_t first = job->a->first[l], n = job->a->first[l + 1] - first;
+    size_t first = job->a->first[l], n_lines = job->a->first[l + 1] - first, n = 0;
     (void)i_worker;
     job->low[l] = job->high[l] = job->p[l] = NAN;
-    double *d = qd_alloc(job->ctx, 2 * n, sizeof *d), *bytes = d ? d + n : NULL;
+    double *d = qd_alloc(job->ctx, 2 * n_lines, sizeof *d), *bytes = d ? d + n_lines : NULL;
     if (!d) return QDISP_ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        d[i] = (job->b->nll[first + i] - job->a->nll[first + i]) / QD_LN2;
-        bytes[i] = (double)job->a->n_bytes[first + i];
+    for (size_t i = first; i < first + n_lines; i++) {
+        d[n] = (job->b->nll[i] - job->a->nll[i]) / QD_LN2;
+        bytes[n] = (double)job->a->n_bytes[i];
+        n += !(bytes[n] == 0 && d[n] == 0); /* a line of one token without context says nothing */
     }
     /* the same seed for every language: parallel lines are resampled together */
     qdisp_status status = QDISP_OK;

@@ -59,7 +59,10 @@ qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *
     size_t n = qdisp_corpus_n_languages(corpus);
     for (size_t l = 0; l < n && status == QDISP_OK; l++) {
         status = qd_progress(model->ctx, "evaluating", (double)l / (double)n);
+        qd_progress_range range =
+            qd_progress_enter(model->ctx, "evaluating", (double)l / (double)n, (double)(l + 1) / (double)n);
         if (status == QDISP_OK) status = add_language(model, tokenizer, corpus, l, &c, t);
+        qd_progress_leave(model->ctx, range);
     }
     if (status == QDISP_OK) status = qd_progress(model->ctx, "evaluating", 1);
     if (status == QDISP_OK) *out = t;

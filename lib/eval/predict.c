@@ -1,5 +1,6 @@
 /* predict.c - the damage that the weights and a language's activations foretell, and its calibration to bits per
  * byte. */
+#include "calib/damage.h"
 #include "eval/eval.h"
 #include "kernels/kernels.h"
 #include "stats/resample.h"
@@ -10,7 +11,7 @@
 typedef struct damage_job {
     const qdisp_model *model, *quantized;
     const qdisp_calib *calib;
-    double *relative; /* [n_linears][n_languages]: D_l / P_l */
+    qd_damage *damage; /* [n_linears][n_languages] */
     double *plain;    /* [n_linears]: sum (w - q)^2 / sum w^2 */
 } damage_job;
 
@@ -23,23 +24,23 @@ static qdisp_status damage_task(void *arg, size_t i, unsigned i_worker) {
     size_t n_in = linear->n_in, n_languages = job->calib->n_languages;
     (void)i_worker;
     if (t->data == u->data) return QDISP_OK; /* not quantized: no damage */
-    double *columns = qd_alloc(ctx, 6 * n_in, sizeof *columns), *energy = columns ? columns + 5 * n_in : NULL;
+    double *columns = qd_alloc(ctx, 4 * n_in, sizeof *columns);
     float *rows = qd_alloc(ctx, 2 * n_in, sizeof *rows);
     qdisp_status status = columns && rows ? QDISP_OK : QDISP_ENOMEM;
-    double *errors = columns, *sums = columns ? columns + n_in : NULL, d = 0, p = 0;
+    double *errors = columns, *squares = columns ? columns + n_in : NULL, *quantized = columns ? columns + 2 * n_in : NULL;
+    double *energy = columns ? columns + 3 * n_in : NULL, d = 0, p = 0;
     for (size_t r = 0; r < linear->n_out && status == QDISP_OK; r++) {
         const float *w = qd_load_f32(kernels, t->data, (qdisp_dtype)t->dtype, r * n_in, n_in, rows);
         const float *q = qd_load_f32(kernels, u->data, (qdisp_dtype)u->dtype, r * n_in, n_in, rows + n_in);
         kernels->column_errors(w, q, n_in, errors);
-        kernels->column_sums(w, 1, n_in, n_in, sums);
+        kernels->column_squares(w, 1, n_in, n_in, squares);
+        kernels->column_squares(q, 1, n_in, n_in, quantized);
     }
-    for (size_t j = 0; j < n_in && status == QDISP_OK; j++) d += errors[j], p += sums[n_in + j];
+    for (size_t j = 0; j < n_in && status == QDISP_OK; j++) d += errors[j], p += squares[j];
     job->plain[i] = p > 0 ? d / p : 0;
     for (size_t l = 0; l < n_languages && status == QDISP_OK; l++) {
-        double dl = 0, pl = 0;
         qd_calib_energy(job->calib, l, QD_N_FOLDS, i, energy);
-        for (size_t j = 0; j < n_in; j++) dl += energy[j] * errors[j], pl += energy[j] * sums[n_in + j];
-        job->relative[i * n_languages + l] = pl > 0 ? dl / pl : 0;
+        job->damage[i * n_languages + l] = qd_damage_of(energy, errors, squares, quantized, n_in);
     }
     qd_free(ctx, columns);
     qd_free(ctx, rows);
@@ -51,20 +52,18 @@ qdisp_status qd_predict_damage(const qdisp_model *model, const qdisp_model *quan
     qdisp_ctx *ctx = model->ctx;
     QD_TRY(qd_calib_check(calib, model));
     size_t n = model->n_linears, n_languages = calib->n_languages;
-    damage_job job = {model, quantized, calib, qd_alloc(ctx, n * (n_languages + 1), sizeof(double)),
+    damage_job job = {model, quantized, calib, qd_alloc(ctx, n * (n_languages + 1), sizeof(qd_damage)),
                       qd_alloc(ctx, n + 1, sizeof(double))};
-    qdisp_status status = job.relative && job.plain ? qd_parallel(ctx, n, damage_task, &job) : QDISP_ENOMEM;
+    qdisp_status status = job.damage && job.plain ? qd_parallel(ctx, n, damage_task, &job) : QDISP_ENOMEM;
     for (size_t l = 0; l < n_languages && status == QDISP_OK; l++) {
         double tpb = qd_calib_tokens_per_byte(calib, l);
-        damage[l] = 0;
-        for (size_t i = 0; i < n; i++) damage[l] += job.relative[i * n_languages + l];
-        damage[l] *= isfinite(tpb) ? tpb : 1;
+        damage[l] = qd_damage_sum(job.damage + l, n, n_languages, isfinite(tpb) ? tpb : 1);
     }
     if (status == QDISP_OK && mean_relative) {
         *mean_relative = 0;
         for (size_t i = 0; i < n; i++) *mean_relative += job.plain[i];
     }
-    qd_free(ctx, job.relative);
+    qd_free(ctx, job.damage);
     qd_free(ctx, job.plain);
     return status;
 }

@@ -3,12 +3,12 @@
  * Sequences are cut into chunks of whole sequences, and chunks into batches. A batch goes through the model layer by
  * layer: the layer's weights are widened to F32 once for all of it, then workers take chunk after chunk through the
  * layer, each with scratch of its own. Chunks depend on the input alone, so that results do not depend on threads. */
-#include <cblas.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "model/arch.h"
+#include "model/gemm.h"
 
 /* Rows a chunk aims at: enough for full speed of a matrix product, and its rows of a layer stay within a 1 MiB L2. */
 #define CHUNK_ROWS 256
@@ -223,9 +223,8 @@ static qdisp_status head_task(forward *f, const qd_block *b) {
     for (size_t first = 0; first < chunk->n_rows; first += f->head_rows) {
         size_t n = chunk->n_rows - first < f->head_rows ? chunk->n_rows - first : f->head_rows;
         float *logits = f->run->logits ? f->run->logits + (chunk->i_row + first) * c->n_vocab : b->mixed;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n, (blasint)c->n_vocab, (blasint)c->n_embd, 1.0f,
-                    b->normed + first * c->n_embd, (blasint)c->n_embd, f->head_weight, (blasint)c->n_embd, 0.0f,
-                    logits, (blasint)c->n_vocab);
+        qd_gemm(true, n, c->n_vocab, c->n_embd, 1.0f, b->normed + first * c->n_embd, c->n_embd, f->head_weight,
+                c->n_embd, 0.0f, logits, c->n_vocab);
         if (f->run->nll) score_rows(f, b, first, n, logits, &i_seq);
     }
     return QDISP_OK;
@@ -244,7 +243,7 @@ static qdisp_status stage_task(void *arg, size_t i, unsigned i_worker) {
     return s->task(s->f, &b);
 }
 
-/* The one place that decides who uses the processors: our threads with a BLAS that runs in one, else BLAS its own. */
+/* Our threads with an OpenBLAS that runs in one, else its own: gemm.c decides. */
 static qdisp_status run_stage(forward *f, double done, qdisp_status (*task)(forward *f, const qd_block *b)) {
     stage s = {f, task};
     QD_TRY(qd_progress(f->ctx, "forward", done));
@@ -273,7 +272,7 @@ static qdisp_status run_batch(forward *f) {
 static qdisp_status run_all(forward *f) {
     f->n_chunks = qd_model_chunks(f->starts, f->n_seq, NULL);
     f->chunks = qd_alloc(f->ctx, f->n_chunks, sizeof *f->chunks);
-    f->threaded_blas = openblas_get_parallel() != OPENBLAS_SEQUENTIAL && openblas_get_num_threads() > 1;
+    f->threaded_blas = qd_gemm_is_threaded(f->ctx);
     f->n_workers = f->threaded_blas ? 1 : qd_n_workers(f->ctx);
     f->scratch = qd_alloc(f->ctx, f->n_workers, sizeof *f->scratch);
     if (!f->chunks || !f->scratch) return QDISP_ENOMEM;

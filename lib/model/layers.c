@@ -1,9 +1,9 @@
 /* layers.c - what blocks are made of: layer norm, linear maps, attention. */
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
 #include "model/arch.h"
+#include "model/gemm.h"
 
 void qd_rows_add(float *into, const float *from, size_t n) {
     for (size_t i = 0; i < n; i++) into[i] += from[i];
@@ -37,8 +37,7 @@ qdisp_status qd_linear_run(const qd_block *b, qd_slot weight, const float *x, bo
         for (size_t r = 0; r < n_rows; r++) memcpy(out + r * l->n_out, b->weights[weight + 1], l->n_out * sizeof *out);
         beta = 1;
     }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n_rows, (blasint)l->n_out, (blasint)l->n_in, 1.0f, x,
-                (blasint)l->n_in, b->weights[weight], (blasint)l->n_in, beta, out, (blasint)l->n_out);
+    qd_gemm(true, n_rows, l->n_out, l->n_in, 1.0f, x, l->n_in, b->weights[weight], l->n_in, beta, out, l->n_out);
     return QDISP_OK;
 }
 
@@ -60,8 +59,7 @@ static void attend(const qd_block *b, const float *q, size_t n, float slope, flo
     float scale = 1.0f / sqrtf((float)d);
     for (size_t first = 0; first < n; first += QD_QUERY_ROWS) {
         size_t m = n - first < QD_QUERY_ROWS ? n - first : QD_QUERY_ROWS, n_keys = first + m;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n_keys, (blasint)d, scale,
-                    q + first * ld, (blasint)ld, k, (blasint)ld, 0.0f, b->scores, (blasint)n_keys);
+        qd_gemm(true, m, n_keys, d, scale, q + first * ld, ld, k, ld, 0.0f, b->scores, n_keys);
         for (size_t r = 0; r < m; r++) {
             float *row = b->scores + r * n_keys;
             size_t n_seen = first + r + 1; /* causal: keys after the query get no weight */
@@ -69,8 +67,7 @@ static void attend(const qd_block *b, const float *q, size_t n, float slope, flo
             b->kernels->softmax(row, n_seen);
             memset(row + n_seen, 0, (n_keys - n_seen) * sizeof *row);
         }
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)d, (blasint)n_keys, 1.0f, b->scores,
-                    (blasint)n_keys, v, (blasint)ld, 0.0f, out + first * c->n_embd, (blasint)c->n_embd);
+        qd_gemm(false, m, d, n_keys, 1.0f, b->scores, n_keys, v, ld, 0.0f, out + first * c->n_embd, c->n_embd);
     }
 }
 

@@ -11,6 +11,21 @@ float qd_clip_ratio(unsigned k) {
     return ldexpf(semitones[k % 12], -(int)(k / 12));
 }
 
+float qd_gain_ratio(unsigned k) {
+    /* 2^(i/64) = 2^(i%8/64) 2^(i/8/8) */
+    static const float fine[8] = {1.0f,         1.01088929f, 1.02189715f, 1.03302487f,
+                                  1.04427378f, 1.05564518f, 1.0671404f,  1.07876080f};
+    static const float coarse[8] = {1.0f,        1.09050773f, 1.18920712f, 1.29683955f,
+                                    1.41421356f, 1.54221083f, 1.68179283f, 1.83400809f};
+    return fine[k % 8] * coarse[k / 8 % 8];
+}
+
+uint8_t qd_gain_code(double ratio) {
+    if (!(ratio > 1)) return 0;
+    double k = rint(64 * log2(ratio));
+    return (uint8_t)(k > QD_N_CLIPS - 1 ? QD_N_CLIPS - 1 : k);
+}
+
 static int grid_half(int bits, bool full_range) {
     return full_range ? 1 << (bits - 1) : (1 << (bits - 1)) - 1;
 }
@@ -20,12 +35,13 @@ double qd_grid_noise(int bits, bool full_range) {
     return 1 / (12 * half * half);
 }
 
-bool qd_grid_make(float alpha, int bits, bool full_range, qd_grid *grid) {
+bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *grid) {
     int half = grid_half(bits, full_range);
-    float scale = qd_f16_to_f32(qd_f32_to_f16(alpha / (float)half)); /* engines store scales in 16 bits */
-    if (!isfinite(scale)) return false;
+    float step = qd_f16_to_f32(qd_f32_to_f16(alpha / (float)half)); /* engines store scales in 16 bits */
+    float scale = qd_f16_to_f32(qd_f32_to_f16(alpha / (float)half * gain));
+    if (!isfinite(step) || !isfinite(scale)) return false;
     grid->scale = scale;
-    grid->inverse = scale > 0 ? 1 / scale : 0;
+    grid->inverse = step > 0 ? 1 / step : 0;
     grid->low = -half;
     grid->high = full_range ? half - 1 : half;
     return true;
@@ -74,8 +90,8 @@ qdisp_status qd_unit_absmax(const qdisp_model *model, const qd_choice *c, const 
     return qd_fail(model->ctx, QDISP_ENUMERIC, "%s: a weight is not finite", model->tensors[c->i_tensor].name);
 }
 
-static qdisp_status make_grid(const qdisp_model *model, const qd_choice *c, float alpha, qd_grid *grid) {
-    if (qd_grid_make(alpha, c->bits, c->full_range, grid)) return QDISP_OK;
+static qdisp_status make_grid(const qdisp_model *model, const qd_choice *c, float alpha, size_t i_unit, qd_grid *grid) {
+    if (qd_grid_make(alpha, qd_gain_ratio(c->gains[i_unit]), c->bits, c->full_range, grid)) return QDISP_OK;
     return qd_fail(model->ctx, QDISP_ENUMERIC, "%s: a scale of %g does not fit a 16-bit float",
                    model->tensors[c->i_tensor].name, (double)alpha);
 }
@@ -86,7 +102,7 @@ qdisp_status qd_quantize_row(const qdisp_model *model, const qd_choice *c, size_
     float absmax;
     if (c->units_per_row == 0) {
         QD_TRY(qd_unit_absmax(model, c, w, c->n_in, &absmax));
-        QD_TRY(make_grid(model, c, c->alpha, &grid));
+        QD_TRY(make_grid(model, c, c->alpha, 0, &grid));
         kernels->quantize(w, c->n_in, &grid, out);
         return QDISP_OK;
     }
@@ -94,7 +110,7 @@ qdisp_status qd_quantize_row(const qdisp_model *model, const qd_choice *c, size_
         size_t row, first, n;
         qd_unit_span(c, u, &row, &first, &n);
         QD_TRY(qd_unit_absmax(model, c, w + first, n, &absmax));
-        QD_TRY(make_grid(model, c, absmax * qd_clip_ratio(c->clips[u]), &grid));
+        QD_TRY(make_grid(model, c, absmax * qd_clip_ratio(c->clips[u]), u, &grid));
         kernels->quantize(w + first, n, &grid, out + first);
     }
     return QDISP_OK;

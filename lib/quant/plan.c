@@ -7,6 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A character a unit, or one if all are the same. */
+static void set_codes(qdisp_table *t, qdisp_status *status, size_t row, size_t col, const uint8_t *codes, size_t n) {
+    char *text = qd_alloc(qd_table_ctx(t), n + 1, 1);
+    if (!text) {
+        *status = QDISP_ENOMEM;
+        return;
+    }
+    bool same = true;
+    for (size_t u = 0; u < n; u++) {
+        text[u] = QD_CLIP_CODES[codes[u]];
+        same = same && codes[u] == codes[0];
+    }
+    if (same) text[1] = 0;
+    qd_table_str(t, status, row, col, text);
+    qd_free(qd_table_ctx(t), text);
+}
+
 qdisp_status qd_plan_make(const qdisp_quantizer *q, const qdisp_model *model, const qd_choice *choices, size_t n,
                           qdisp_table **out) {
     qdisp_table *t;
@@ -21,6 +38,7 @@ qdisp_status qd_plan_make(const qdisp_quantizer *q, const qdisp_model *model, co
     size_t levels = qd_table_column(t, &status, "levels", "", QDISP_COLUMN_STR);
     size_t alpha = qd_table_column(t, &status, "alpha", "", QDISP_COLUMN_F64);
     size_t clip = qd_table_column(t, &status, "clip", "", QDISP_COLUMN_STR);
+    size_t gain = qd_table_column(t, &status, "gain", "", QDISP_COLUMN_STR);
     size_t n_weights = qd_table_column(t, &status, "n_weights", "", QDISP_COLUMN_I64);
     size_t bpw = qd_table_column(t, &status, "bits_per_weight", "bits", QDISP_COLUMN_F64);
     size_t error = qd_table_column(t, &status, "error_rel", "", QDISP_COLUMN_F64);
@@ -41,23 +59,9 @@ qdisp_status qd_plan_make(const qdisp_quantizer *q, const qdisp_model *model, co
         qd_table_f64(t, &status, row, error, c->error_rel);
         qd_table_f64(t, &status, row, error_model, c->error_rel_model);
         if (*c->note) qd_table_str(t, &status, row, note, c->note);
-        if (c->units_per_row == 0) {
-            qd_table_f64(t, &status, row, alpha, (double)c->alpha);
-            continue;
-        }
-        char *codes = qd_alloc(q->ctx, c->n_units + 1, 1);
-        if (!codes) {
-            status = QDISP_ENOMEM;
-            break;
-        }
-        bool same = true;
-        for (size_t u = 0; u < c->n_units; u++) {
-            codes[u] = QD_CLIP_CODES[c->clips[u]];
-            same = same && codes[u] == codes[0];
-        }
-        if (same) codes[1] = 0;
-        qd_table_str(t, &status, row, clip, codes);
-        qd_free(q->ctx, codes);
+        if (c->units_per_row == 0) qd_table_f64(t, &status, row, alpha, (double)c->alpha);
+        else set_codes(t, &status, row, clip, c->clips, c->n_units);
+        set_codes(t, &status, row, gain, c->gains, c->n_units);
     }
     if (status == QDISP_OK) *out = t;
     else qdisp_table_free(t);
@@ -68,6 +72,7 @@ qdisp_status qd_plan_make(const qdisp_quantizer *q, const qdisp_model *model, co
 typedef struct plan_columns {
     const qdisp_table *plan;
     size_t tensor, bits, group_size, levels, alpha, clip;
+    size_t gain; /* (size_t)-1: no such column */
 } plan_columns;
 
 static double number_at(const qdisp_table *t, size_t col, size_t row) {
@@ -94,25 +99,27 @@ static qdisp_status find_columns(qdisp_ctx *ctx, const qdisp_table *plan, plan_c
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if ((*needed[i].out = qdisp_table_find(plan, needed[i].name)) == (size_t)-1)
             return qd_fail(ctx, QDISP_EINVAL, "plan: no column '%s'", needed[i].name);
+    c->gain = qdisp_table_find(plan, "gain");
     return QDISP_OK;
 }
 
-static qdisp_status parse_clips(qdisp_ctx *ctx, const char *codes, size_t row, qd_choice *c) {
-    size_t n = codes ? strlen(codes) : 0;
-    if (n != 1 && n != c->n_units)
-        return qd_fail(ctx, QDISP_EMISMATCH, "plan row %zu: clip has %zu characters, the tensor %zu groups", row + 1, n,
-                       c->n_units);
-    for (size_t u = 0; u < c->n_units; u++) {
-        const char *at = strchr(QD_CLIP_CODES, codes[n == 1 ? 0 : u]);
+static qdisp_status parse_codes(qdisp_ctx *ctx, const char *what, const char *text, size_t row, size_t n_units,
+                                uint8_t *codes) {
+    size_t n = text ? strlen(text) : 0;
+    if (n != 1 && n != n_units)
+        return qd_fail(ctx, QDISP_EMISMATCH, "plan row %zu: %s has %zu characters, the tensor %zu groups", row + 1, what,
+                       n, n_units);
+    for (size_t u = 0; u < n_units; u++) {
+        const char *at = strchr(QD_CLIP_CODES, text[n == 1 ? 0 : u]);
         if (!at || !*at)
-            return qd_fail(ctx, QDISP_EINVAL, "plan row %zu: clip character %zu is not one of A-Z a-z 0-9 - _", row + 1,
-                           u + 1);
-        c->clips[u] = (uint8_t)(at - QD_CLIP_CODES);
+            return qd_fail(ctx, QDISP_EINVAL, "plan row %zu: %s character %zu is not one of A-Z a-z 0-9 - _", row + 1,
+                           what, u + 1);
+        codes[u] = (uint8_t)(at - QD_CLIP_CODES);
     }
     return QDISP_OK;
 }
 
-/* Row of a plan to a choice; clips are allocated. */
+/* Row of a plan to a choice; clips and gains are allocated, also on failure. */
 static qdisp_status parse_row(const plan_columns *p, size_t row, const qdisp_model *model, qd_choice *c) {
     qdisp_ctx *ctx = model->ctx;
     const char *name = text_at(p->plan, p->tensor, row), *levels = text_at(p->plan, p->levels, row);
@@ -134,9 +141,13 @@ static qdisp_status parse_row(const plan_columns *p, size_t row, const qdisp_mod
                      .bits = (int)bits, .full_range = !strcmp(levels, "full"), .group_size = (int64_t)group_size,
                      .alpha = (float)alpha};
     c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
+    const char *gain = p->gain != (size_t)-1 ? text_at(p->plan, p->gain, row) : NULL;
     c->clips = qd_alloc(ctx, c->n_units, 1);
-    if (!c->clips) return QDISP_ENOMEM;
-    if (c->units_per_row) return parse_clips(ctx, text_at(p->plan, p->clip, row), row, c);
+    c->gains = qd_alloc(ctx, c->n_units, 1);
+    if (!c->clips || !c->gains) return QDISP_ENOMEM;
+    if (gain) QD_TRY(parse_codes(ctx, "gain", gain, row, c->n_units, c->gains));
+    if (c->units_per_row)
+        return parse_codes(ctx, "clip", text_at(p->plan, p->clip, row), row, c->n_units, c->clips);
     if (!(alpha >= 0 && isfinite(alpha)))
         return qd_fail(ctx, QDISP_EINVAL, "plan row %zu: alpha is not a number of 0 or more", row + 1);
     return QDISP_OK;

@@ -27,6 +27,7 @@ typedef struct qd_choice {
     bool full_range;
     int64_t group_size;
     uint8_t *clips; /* [n_units] k of alpha = absmax * 2^(-k/12); unused for a tensor */
+    uint8_t *gains; /* [n_units] k of gain = 2^(k/64): values are codes times step times gain */
     float alpha;    /* of a tensor */
     double error_rel, error_rel_model;
     char note[96];
@@ -43,8 +44,11 @@ typedef struct qd_method {
 
 /* 2^(-k/12) as an f32, from a table: the same bits everywhere. */
 float qd_clip_ratio(unsigned k);
+/* 2^(k/64), likewise; and the k of the gain nearest to a ratio, 0 for ratios up to 1 and for no number. */
+float qd_gain_ratio(unsigned k);
+uint8_t qd_gain_code(double ratio);
 /* The grid of a threshold; false if the 16-bit scale overflows. alpha = 0 gives an all-zero grid. */
-bool qd_grid_make(float alpha, int bits, bool full_range, qd_grid *grid);
+bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *grid);
 /* E[noise] / alpha^2 of uniform rounding on that grid: the c of E[(|X| - a)+] = c a. For 2^b levels it is 1 / (3
  * 4^b). */
 double qd_grid_noise(int bits, bool full_range);

@@ -53,6 +53,7 @@ qdisp_status qd_aciq_choose(const qdisp_model *model, qd_choice *c) {
     float absmax;
     QD_TRY(qd_tensor_work_open(model, c, &work));
     size_t n_all = c->n_out * c->n_in;
+    memset(c->gains, 0, c->n_units);
     for (size_t i = 0; i < n_all; i++) energy += (double)work.w[i] * (double)work.w[i];
     if (c->units_per_row == 0) {
         QD_TRY_GOTO(qd_unit_absmax(model, c, work.w, n_all, &absmax));

@@ -1,11 +1,15 @@
 /* quant_laaciq.c - language-aware clipping. All languages share one weight matrix, so one set of thresholds has to serve
- * them all: minimise F = max over languages of r_l (or their mean), where r_l is the predicted loss per byte,
- *   r_l = tokens per byte * sum over tensors of D_l / P_l,   D_l = sum_ij e_l[j] (w_ij - Q(w_ij))^2,
- *   P_l = sum_ij e_l[j] w_ij^2,   e_l[j] = E_l[x_j^2].
+ * them all: minimise F = max over languages of r_l (or their mean), where r_l is the predicted damage per byte
+ * (calib/damage.c), from D_l = sum_ij e_l[j] (w_ij - Q(w_ij))^2, P_l = sum_ij e_l[j] w_ij^2, e_l[j] = E_l[x_j^2].
+ * Clipping shrinks: Q(w) keeps less than all of w's own direction, and what every map loses of it adds up over the layers to
+ * a loss of first order that D does not see. So each unit's values are scaled by the gain that makes the error orthogonal
+ * to the weights, sum_j omega_j w_j (w_j - gain Q(w_j)) = 0 (the weighted form of the bias correction in section 3 of the
+ * ACIQ paper); engines store it as part of the scale, so it costs nothing.
  * The dual is a weight lambda_l a language. For fixed lambda the problem falls apart into units (groups, channels), each a
  * search over candidate thresholds under the column weights sum_l lambda_l tpb_l e_l[j] / P_l; then
  * lambda_l <- lambda_l exp(eta (r_l - mean r) / max r), normalised. The best iterate is kept, the average of all lambda is
  * tried last. A step costs one pass of the candidates over the weights, whatever the number of languages. */
+#include "calib/damage.h"
 #include "quant/quant.h"
 
 #include <math.h>
@@ -25,7 +29,8 @@ typedef struct laaciq {
     double *tpb;      /* [n_languages] tokens per byte */
     double **energy;  /* [QD_N_FOLDS * n]: [n_languages][n_in] of a fold and tensor */
     double **power;   /* the same shape [n_languages]: P_l of a fold and tensor */
-    double *errors;   /* [QD_N_FOLDS * n * n_languages]: D_l / P_l of a fold and tensor */
+    double **squares; /* [n]: [n_in] column sums of w^2 */
+    qd_damage *damage; /* [QD_N_FOLDS * n * n_languages] of a fold, tensor and language */
     double *lambda;   /* [n_languages] */
     bool fixed;       /* measure the choices as they are instead of choosing */
 } laaciq;
@@ -38,14 +43,15 @@ static size_t slot(const laaciq *s, size_t fold, size_t i) {
 static qdisp_status load_energies(laaciq *s, size_t i) {
     const qd_choice *c = &s->choices[i];
     qdisp_ctx *ctx = s->model->ctx;
-    double *columns = qd_alloc(ctx, 4 * c->n_in, sizeof *columns);
+    double *columns = qd_alloc(ctx, c->n_in, sizeof *columns);
     qd_tensor_work work;
     qdisp_status status = columns ? qd_tensor_work_open(s->model, c, &work) : QDISP_ENOMEM;
     if (status != QDISP_OK) {
         qd_free(ctx, columns);
         return status;
     }
-    ctx->kernels->column_sums(work.w, c->n_out, c->n_in, c->n_in, columns);
+    double *squares = s->squares[i] = columns;
+    ctx->kernels->column_squares(work.w, c->n_out, c->n_in, c->n_in, squares);
     for (size_t fold = 0; fold < QD_N_FOLDS; fold++) {
         double *e = qd_alloc(ctx, s->n_languages * c->n_in, sizeof *e);
         double *p = qd_alloc(ctx, s->n_languages, sizeof *p);
@@ -60,11 +66,10 @@ static qdisp_status load_energies(laaciq *s, size_t i) {
                 !qd_calib_energy(s->calib, l, QD_N_FOLDS, c->i_linear, e))
                 status = qd_fail(ctx, QDISP_EMISMATCH, "language %s has no calibration rows for %s",
                                  s->calib->languages[l].tag, s->model->tensors[c->i_tensor].name);
-            for (size_t j = 0; j < c->n_in; j++) p[l] += e[j] * columns[c->n_in + j];
+            for (size_t j = 0; j < c->n_in; j++) p[l] += e[j] * squares[j];
         }
     }
     qd_tensor_work_close(&work);
-    qd_free(ctx, columns);
     return status;
 }
 
@@ -87,7 +92,7 @@ static void mix_energies(const laaciq *s, size_t i, float *omega) {
 static size_t make_candidates(const qd_choice *c, float absmax, qd_grid *grids) {
     size_t n = c->group_size > 0 ? N_GROUP_CANDIDATES : QD_N_CLIPS, n_good = 0;
     for (size_t k = 0; k < n; k++) /* only the largest can overflow, and quantizing will say so */
-        if (qd_grid_make(absmax * qd_clip_ratio((unsigned)k), c->bits, c->full_range, &grids[k])) n_good = k + 1;
+        if (qd_grid_make(absmax * qd_clip_ratio((unsigned)k), 1, c->bits, c->full_range, &grids[k])) n_good = k + 1;
     return n_good;
 }
 
@@ -98,63 +103,97 @@ static size_t best_of(const double *errors, size_t n) {
     return best;
 }
 
-static qdisp_status choose_clips(const laaciq *s, qd_choice *c, const float *w, const float *omega) {
+/* What a unit's gain is made of: sum omega w^2 and sum omega w Q(w). */
+typedef struct projection {
+    double original, quantized;
+} projection;
+
+static void project(const qd_kernels *kernels, const float *w, const float *omega, size_t n, const qd_grid *grid,
+                    float *q, projection *p) {
+    kernels->quantize(w, n, grid, q);
+    for (size_t j = 0; j < n; j++) {
+        p->original += (double)omega[j] * (double)w[j] * (double)w[j];
+        p->quantized += (double)omega[j] * (double)w[j] * (double)q[j];
+    }
+}
+
+static uint8_t gain_of(const projection *p) {
+    return p->quantized > 0 ? qd_gain_code(p->original / p->quantized) : 0;
+}
+
+/* A whole tensor is one unit over all its rows. */
+static qdisp_status choose_tensor(const laaciq *s, qd_choice *c, const float *w, const float *omega, float *q) {
     const qd_kernels *kernels = s->model->ctx->kernels;
     qd_grid grids[QD_N_CLIPS];
     double errors[QD_N_CLIPS], sums[QD_N_CLIPS] = {0};
+    projection p = {0, 0};
     float absmax;
-    if (c->units_per_row == 0) {
-        QD_TRY(qd_unit_absmax(s->model, c, w, c->n_out * c->n_in, &absmax));
-        size_t n = make_candidates(c, absmax, grids);
-        for (size_t row = 0; row < c->n_out; row++) {
-            kernels->grid_errors(w + row * c->n_in, omega, c->n_in, grids, n, errors);
-            for (size_t k = 0; k < n; k++) sums[k] += errors[k];
-        }
-        c->alpha = absmax * qd_clip_ratio((unsigned)best_of(sums, n));
-        return QDISP_OK;
+    QD_TRY(qd_unit_absmax(s->model, c, w, c->n_out * c->n_in, &absmax));
+    size_t n = make_candidates(c, absmax, grids);
+    for (size_t row = 0; row < c->n_out; row++) {
+        kernels->grid_errors(w + row * c->n_in, omega, c->n_in, grids, n, errors);
+        for (size_t k = 0; k < n; k++) sums[k] += errors[k];
     }
+    size_t best = best_of(sums, n);
+    c->alpha = absmax * qd_clip_ratio((unsigned)best);
+    for (size_t row = 0; row < c->n_out && n > 0; row++)
+        project(kernels, w + row * c->n_in, omega, c->n_in, &grids[best], q, &p);
+    c->gains[0] = gain_of(&p);
+    return QDISP_OK;
+}
+
+static qdisp_status choose_units(const laaciq *s, qd_choice *c, const float *w, const float *omega, float *q) {
+    const qd_kernels *kernels = s->model->ctx->kernels;
+    qd_grid grids[QD_N_CLIPS];
+    double errors[QD_N_CLIPS];
     for (size_t u = 0; u < c->n_units; u++) {
         size_t row, first, n;
+        projection p = {0, 0};
+        float absmax;
         qd_unit_span(c, u, &row, &first, &n);
         const float *x = w + row * c->n_in + first;
         QD_TRY(qd_unit_absmax(s->model, c, x, n, &absmax));
         size_t n_candidates = make_candidates(c, absmax, grids);
         kernels->grid_errors(x, omega + first, n, grids, n_candidates, errors);
-        c->clips[u] = (uint8_t)best_of(errors, n_candidates);
+        size_t best = best_of(errors, n_candidates);
+        if (n_candidates > 0) project(kernels, x, omega + first, n, &grids[best], q, &p);
+        c->clips[u] = (uint8_t)best;
+        c->gains[u] = gain_of(&p);
     }
     return QDISP_OK;
 }
 
-/* One tensor of one step: choose under lambda (unless fixed), then measure D_l / P_l on both folds. */
+/* One tensor of one step: choose under lambda (unless fixed), then measure the damage on both folds. */
 static qdisp_status step_tensor(void *arg, size_t i, unsigned i_worker) {
     laaciq *s = arg;
     qd_choice *c = &s->choices[i];
     qdisp_ctx *ctx = s->model->ctx;
     (void)i_worker;
     float *omega = qd_alloc(ctx, c->n_in, sizeof *omega);
-    double *columns = qd_alloc(ctx, c->n_in, sizeof *columns);
+    double *errors = qd_alloc(ctx, 2 * c->n_in, sizeof *errors), *quantized = errors ? errors + c->n_in : NULL;
     qd_tensor_work work = {.ctx = ctx};
-    qdisp_status status = omega && columns ? qd_tensor_work_open(s->model, c, &work) : QDISP_ENOMEM;
+    qdisp_status status = omega && errors ? qd_tensor_work_open(s->model, c, &work) : QDISP_ENOMEM;
     if (status == QDISP_OK && !s->fixed) {
         mix_energies(s, i, omega);
-        status = choose_clips(s, c, work.w, omega);
+        status = c->units_per_row ? choose_units(s, c, work.w, omega, work.row)
+                                  : choose_tensor(s, c, work.w, omega, work.row);
     }
     for (size_t row = 0; row < c->n_out && status == QDISP_OK; row++) {
         const float *w = work.w + row * c->n_in;
         status = qd_quantize_row(s->model, c, row, w, work.row);
-        if (status == QDISP_OK) ctx->kernels->column_errors(w, work.row, c->n_in, columns);
+        if (status != QDISP_OK) break;
+        ctx->kernels->column_errors(w, work.row, c->n_in, errors);
+        ctx->kernels->column_squares(work.row, 1, c->n_in, c->n_in, quantized);
     }
     for (size_t fold = 0; fold < QD_N_FOLDS && status == QDISP_OK; fold++) {
-        const double *e = s->energy[slot(s, fold, i)], *p = s->power[slot(s, fold, i)];
-        for (size_t l = 0; l < s->n_languages; l++) {
-            double d = 0;
-            for (size_t j = 0; j < c->n_in; j++) d += e[l * c->n_in + j] * columns[j];
-            s->errors[slot(s, fold, i) * s->n_languages + l] = p[l] > 0 ? d / p[l] : 0;
-        }
+        const double *e = s->energy[slot(s, fold, i)];
+        for (size_t l = 0; l < s->n_languages; l++)
+            s->damage[slot(s, fold, i) * s->n_languages + l] =
+                qd_damage_of(e + l * c->n_in, errors, s->squares[i], quantized, c->n_in);
     }
     qd_tensor_work_close(&work);
     qd_free(ctx, omega);
-    qd_free(ctx, columns);
+    qd_free(ctx, errors);
     return status;
 }
 
@@ -162,9 +201,7 @@ static qdisp_status step_tensor(void *arg, size_t i, unsigned i_worker) {
 static double objective(const laaciq *s, size_t fold, double *r) {
     double worst = 0, mean = 0;
     for (size_t l = 0; l < s->n_languages; l++) {
-        r[l] = 0;
-        for (size_t i = 0; i < s->n; i++) r[l] += s->errors[slot(s, fold, i) * s->n_languages + l];
-        r[l] *= s->tpb[l];
+        r[l] = qd_damage_sum(s->damage + slot(s, fold, 0) * s->n_languages + l, s->n, s->n_languages, s->tpb[l]);
         if (r[l] > worst) worst = r[l];
         mean += r[l] / (double)s->n_languages;
     }
@@ -187,6 +224,7 @@ static void update_lambda(laaciq *s, const double *r) {
 static void copy_choices(qd_choice *to, const qd_choice *from, size_t n) {
     for (size_t i = 0; i < n; i++) {
         memcpy(to[i].clips, from[i].clips, from[i].n_units);
+        memcpy(to[i].gains, from[i].gains, from[i].n_units);
         to[i].alpha = from[i].alpha;
     }
 }
@@ -255,13 +293,14 @@ static void laaciq_free(laaciq *s, qd_choice *best, double *r, double *average) 
         if (s->energy) qd_free(ctx, s->energy[i]);
         if (s->power) qd_free(ctx, s->power[i]);
     }
-    for (size_t i = 0; best && i < s->n; i++) qd_free(ctx, best[i].clips);
+    qd_choices_free(ctx, best, s->n);
     qd_free(ctx, s->energy);
+    for (size_t i = 0; s->squares && i < s->n; i++) qd_free(ctx, s->squares[i]);
     qd_free(ctx, s->power);
-    qd_free(ctx, s->errors);
+    qd_free(ctx, s->squares);
+    qd_free(ctx, s->damage);
     qd_free(ctx, s->lambda);
     qd_free(ctx, s->tpb);
-    qd_free(ctx, best);
     qd_free(ctx, r);
     qd_free(ctx, average);
 }
@@ -274,18 +313,21 @@ static qdisp_status choose(const qdisp_quantizer *q, const qdisp_model *model, c
     if (s.n_languages == 0) return qd_fail(ctx, QDISP_EINVAL, "la-aciq: the calibration holds no language");
     s.energy = qd_alloc(ctx, QD_N_FOLDS * n, sizeof *s.energy);
     s.power = qd_alloc(ctx, QD_N_FOLDS * n, sizeof *s.power);
-    s.errors = qd_alloc(ctx, QD_N_FOLDS * n * s.n_languages, sizeof *s.errors);
+    s.squares = qd_alloc(ctx, n, sizeof *s.squares);
+    s.damage = qd_alloc(ctx, QD_N_FOLDS * n * s.n_languages, sizeof *s.damage);
     s.lambda = qd_alloc(ctx, s.n_languages, sizeof *s.lambda);
     s.tpb = qd_alloc(ctx, s.n_languages, sizeof *s.tpb);
     qd_choice *best = qd_alloc(ctx, n, sizeof *best);
     double *r = qd_alloc(ctx, s.n_languages, sizeof *r), *average = qd_alloc(ctx, s.n_languages, sizeof *average);
-    if (!s.energy || !s.power || !s.errors || !s.lambda || !s.tpb || !best || !r || !average) goto done;
+    if (!s.energy || !s.power || !s.squares || !s.damage || !s.lambda || !s.tpb || !best || !r || !average) goto done;
     for (size_t i = 0; i < n; i++) {
         best[i] = choices[i];
-        best[i].clips = NULL;
+        best[i].clips = best[i].gains = NULL;
     }
     for (size_t i = 0; i < n; i++)
-        if (!(best[i].clips = qd_alloc(ctx, choices[i].n_units, 1))) goto done;
+        if (!(best[i].clips = qd_alloc(ctx, choices[i].n_units, 1)) ||
+            !(best[i].gains = qd_alloc(ctx, choices[i].n_units, 1)))
+            goto done;
     for (size_t l = 0; l < s.n_languages; l++) {
         s.tpb[l] = qd_calib_tokens_per_byte(calib, l);
         if (!isfinite(s.tpb[l])) s.tpb[l] = 1; /* a host that gave no bytes: then r is a loss per token */

@@ -8,6 +8,7 @@ qdisp_status qd_rtn_choose(const qdisp_model *model, qd_choice *c) {
     qd_tensor_work work;
     c->error_rel_model = NAN;
     memset(c->clips, 0, c->n_units);
+    memset(c->gains, 0, c->n_units);
     if (c->units_per_row) return QDISP_OK;
     QD_TRY(qd_tensor_work_open(model, c, &work));
     qdisp_status status = qd_unit_absmax(model, c, work.w, c->n_out * c->n_in, &c->alpha);

@@ -139,7 +139,10 @@ static qdisp_status check_roles(const qdisp_quantizer *q, const qdisp_model *mod
 }
 
 void qd_choices_free(qdisp_ctx *ctx, qd_choice *choices, size_t n) {
-    for (size_t i = 0; choices && i < n; i++) qd_free(ctx, choices[i].clips);
+    for (size_t i = 0; choices && i < n; i++) {
+        qd_free(ctx, choices[i].clips);
+        qd_free(ctx, choices[i].gains);
+    }
     qd_free(ctx, choices);
 }
 
@@ -157,8 +160,9 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
                          .group_size = q->opt.group_size, .alpha = NAN, .error_rel_model = NAN};
         c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
         c->clips = qd_alloc(q->ctx, c->n_units, 1);
-        if (!c->clips) {
-            qd_choices_free(q->ctx, list, n_list);
+        c->gains = qd_alloc(q->ctx, c->n_units, 1);
+        if (!c->clips || !c->gains) {
+            qd_choices_free(q->ctx, list, n_list + 1);
             return QDISP_ENOMEM;
         }
         n_list++;

@@ -172,7 +172,8 @@ static qdisp_status fill(const reader *r, qdisp_table *t) {
     size_t n_rows = r->n_cells / r->n_columns - 1;
     for (size_t col = 0; col < r->n_columns; col++) {
         if (qdisp_table_find(t, r->cells[col] + 1) != (size_t)-1)
-            return qd_fail(r->ctx, QDISP_EFORMAT, "%s: line 1: column '%s' is there already", r->path, r->cells[col] + 1);
+            return qd_fail(r->ctx, QDISP_EFORMAT, "%s: line 1: column '%s' is there already", r->path,
+                           r->cells[col] + 1);
         QD_TRY(qdisp_table_add_column(t, r->cells[col] + 1, "", column_type(r, col), NULL));
     }
     QD_TRY(qdisp_table_add_rows(t, n_rows, NULL));

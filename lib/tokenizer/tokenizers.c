@@ -77,7 +77,7 @@ static qdisp_status check_entry(const loader *l, const char *token, const json_t
 static qdisp_status measure(loader *l, size_t *n_ids, size_t *n_pool) {
     const char *token;
     json_t *value;
-    int32_t id;
+    int32_t id = 0;
     *n_ids = *n_pool = 0;
     json_object_foreach((json_t *)l->vocab, token, value) {
         QD_TRY(check_entry(l, token, value, &id));

@@ -30,7 +30,8 @@ with open(os.path.join(here, "stats.txt"), "w") as out:
         y = y + 0.7 * x
         if levels:  # ties
             x, y = np.round(x * levels / 2), np.round(y * levels / 2)
-        out.write(f"spearman {n} {stats.spearmanr(x, y).statistic!r} {row(x)} {row(y)}\n".replace("np.float64(", "").replace(") ", " "))
+        rho = float(stats.spearmanr(x, y).statistic)
+        out.write(f"spearman {n} {rho!r} {row(x)} {row(y)}\n")
     for n, level, kind in [(12, 0.95, "normal"), (32, 0.95, "skewed"), (32, 0.90, "normal"), (100, 0.95, "heavy"),
                            (64, 0.99, "skewed")]:
         b = rng.integers(20, 300, size=n).astype(float)

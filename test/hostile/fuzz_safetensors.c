@@ -1,18 +1,7 @@
-/* Fuzz target of the safetensors reader: whatever is accepted must be consistent.
- *
- * With libFuzzer: clang -fsanitize=fuzzer,address,undefined -DQDISP_FUZZER ...; without QDISP_FUZZER it is a program
- * that replays the files given: those of test/hostile/model. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+/* fuzz_safetensors.c - whatever the safetensors reader accepts must be consistent. */
+#include "fuzz.h"
 
 #include "tensor/tensor.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition) abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     qdisp_ctx *ctx = NULL;
@@ -37,25 +26,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     qdisp_ctx_free(ctx);
     return 0;
 }
-
-#ifndef QDISP_FUZZER
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        FILE *f = fopen(argv[i], "rb");
-        if (!f) {
-            perror(argv[i]);
-            return 1;
-        }
-        uint8_t *data = malloc(1 << 20);
-        size_t size = fread(data, 1, 1 << 20, f);
-        uint8_t *exact = malloc(size + 1);
-        memcpy(exact, data, size);
-        LLVMFuzzerTestOneInput(exact, size);
-        free(exact);
-        free(data);
-        fclose(f);
-    }
-    printf("%d files replayed\n", argc - 1);
-    return 0;
-}
-#endif

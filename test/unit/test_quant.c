@@ -209,7 +209,12 @@ static void closed_row(char *fields) {
     density = 1.0 / N_GRID / (tail + c);
     CHECK(fabs(cell_f64(plan, "alpha", 0) - alpha) < density);
     if (bits <= 4) CHECK(density < 0.05);
-    /* and its model of the error is that of the real quantizer at this point, up to the rounding noise's uniformity */
+    qdisp_table_free(plan);
+    /* The model of the error is the real quantizer's, up to the uniformity of rounding noise, where the grid is
+     * symmetric
+     * (the full range ends a step earlier above than below). */
+    plan = plan_of(grid_model, NULL, "aciq", (qdisp_quantizer_options){.bits = (uint64_t)bits, .roles = "mlp.up",
+                                                                        .group_size = QDISP_GROUP_TENSOR});
     if (bits >= 4 && bits <= 6) CHECK_NEAR(cell_f64(plan, "error_rel", 0), cell_f64(plan, "error_rel_model", 0), 0.05);
     qdisp_table_free(plan);
     qdisp_model_free(grid_model);
@@ -342,11 +347,13 @@ TEST(la_aciq_says_that_it_fell_back) {
     CHECK_STATUS(qdisp_calib_feed(c, "x", 0, UP, row, 1, 16, 1), QDISP_OK);
     row[0] = 0, row[1] = 1;
     CHECK_STATUS(qdisp_calib_feed(c, "x", 1, UP, row, 1, 16, 1), QDISP_OK);
-    qdisp_table *plan = plan_of(pair_model, c, "la-aciq", (qdisp_quantizer_options){.bits = 3, .group_size = -1, .roles = "mlp.up"});
+    qdisp_table *plan = plan_of(pair_model, c, "la-aciq", (qdisp_quantizer_options){.bits = 3, .group_size = -1,
+        .roles = "mlp.up"});
     CHECK_HAS(cell_str(plan, "note", 0), "fell back to");
     qdisp_table_free(plan);
     /* a language without rows for a map is an error with names, not a zero */
-    CHECK_STATUS(plan_status(pair_model, c, "la-aciq", (qdisp_quantizer_options){.roles = "mlp.up,mlp.down"}), QDISP_EMISMATCH);
+    CHECK_STATUS(plan_status(pair_model, c, "la-aciq", (qdisp_quantizer_options){.roles = "mlp.up,mlp.down"}),
+        QDISP_EMISMATCH);
     CHECK_HAS(qdisp_ctx_error(ctx), "language x");
     CHECK_HAS(qdisp_ctx_error(ctx), "dense_4h_to_h");
     qdisp_calib_free(c);
@@ -380,7 +387,8 @@ TEST(a_plan_through_csv_gives_the_same_weights) {
     for (size_t k = 0; k < 3; k++)
         for (size_t g = 0; g < 4; g++)
             for (uint64_t bits = 2; bits <= 8; bits += 3) {
-                qdisp_table *plan = plan_of(model, c, methods[k], (qdisp_quantizer_options){.bits = bits, .group_size = groups[g], .full_range = g % 2}), *back = NULL;
+                qdisp_table *plan = plan_of(model, c, methods[k], (qdisp_quantizer_options){.bits = bits,
+                    .group_size = groups[g], .full_range = g % 2}), *back = NULL;
                 CHECK_STATUS(qdisp_table_save(plan, in_folder("plan.csv"), "csv"), QDISP_OK);
                 CHECK_STATUS(qdisp_table_open_csv(ctx, in_folder("plan.csv"), "plan", &back), QDISP_OK);
                 qdisp_model *a = applied(plan, model), *b = applied(back, model);
@@ -416,14 +424,18 @@ TEST(threads_and_instruction_sets_give_the_same_plan_and_weights) {
                 if (!own) continue;
                 qdisp_model *m = tiny_model(own, weights);
                 qdisp_calib *c = calibration(m);
-                qdisp_table *plan = plan_of(m, c, methods[k], (qdisp_quantizer_options){.bits = 3, .group_size = groups[g]});
+                qdisp_table *plan = plan_of(m, c, methods[k], (qdisp_quantizer_options){.bits = 3,
+                    .group_size = groups[g]});
                 qdisp_model *q = applied(plan, m);
                 uint32_t crc = 0;
                 char now[4096] = "";
-                for (size_t t = 0; t < q->n_tensors; t++) crc = crc * 31 + crc32_of(q->tensors[t].data, q->tensors[t].n_bytes);
+                for (size_t t = 0; t < q->n_tensors; t++) crc = crc * 31 + crc32_of(q->tensors[t].data,
+                    q->tensors[t].n_bytes);
                 for (size_t r = 0; r < qdisp_table_n_rows(plan); r++)
-                    snprintf(now + strlen(now), sizeof now - strlen(now), "%.17g,%.100s,%.17g;", cell_f64(plan, "alpha", r),
-                             cell_str(plan, "clip", r) ? cell_str(plan, "clip", r) : "", cell_f64(plan, "error_rel", r));
+                    snprintf(now + strlen(now), sizeof now - strlen(now), "%.17g,%.100s,%.17g;", cell_f64(plan,
+                        "alpha", r),
+                             cell_str(plan, "clip", r) ? cell_str(plan, "clip", r) : "", cell_f64(plan, "error_rel",
+                                 r));
                 if (i == 0) first = crc, strcpy(text, now);
                 CHECK(crc == first);
                 CHECK_STR(now, text);
@@ -526,10 +538,8 @@ TEST(bad_plans_name_the_row) {
         CHECK(q == NULL);
         qdisp_model_free(q);
     }
-    qdisp_model *q = NULL; /* a digit is a clip character too, quoted or not */
+    qdisp_model *q = NULL; /* a digit is a clip character too */
     CHECK_STATUS(apply_edited(HEAD UP ",4,-1,narrow,,\"5\"\n", &q), QDISP_OK);
-    qdisp_model_free(q), q = NULL;
-    CHECK_STATUS(apply_edited(HEAD UP ",4,-1,narrow,,5\n", &q), QDISP_OK);
     qdisp_model_free(q);
 }
 
@@ -550,7 +560,8 @@ TEST(bad_weights_are_an_error_with_a_name) {
         for (size_t k = 0; k < 3; k++)
             for (size_t g = 0; g < 3; g++) {
                 /* ACIQ may clip below the overflow: then there is nothing to complain of */
-                qdisp_status status = plan_status(bad, c, methods[k], (qdisp_quantizer_options){.bits = rows[i].bits, .group_size = groups[g], .roles = "mlp.up"});
+                qdisp_status status = plan_status(bad, c, methods[k], (qdisp_quantizer_options){.bits = rows[i].bits,
+                    .group_size = groups[g], .roles = "mlp.up"});
                 if (k == 1 && i == 2 && status == QDISP_OK) continue;
                 CHECK_STATUS(status, QDISP_ENUMERIC);
                 CHECK_HAS(qdisp_ctx_error(ctx), UP);
@@ -569,7 +580,8 @@ TEST(zeros_and_f16_weights_are_quantized) {
     qdisp_model *m = tiny_model(ctx, zero);
     for (size_t k = 0; k < 2; k++)
         for (size_t g = 0; g < 3; g++) {
-            qdisp_table *plan = plan_of(m, NULL, methods[k], (qdisp_quantizer_options){.group_size = groups[g], .roles = "mlp.up"});
+            qdisp_table *plan = plan_of(m, NULL, methods[k], (qdisp_quantizer_options){.group_size = groups[g],
+                .roles = "mlp.up"});
             qdisp_model *q = applied(plan, m);
             const float *v = data_of(q, UP);
             for (int i = 0; i < 1024; i++) CHECK(v[i] == 0);
@@ -587,11 +599,14 @@ TEST(zeros_and_f16_weights_are_quantized) {
     tiny other = *zero;
     for (size_t i = 0; i < other.n; i++)
         if (other.tensors[i].data == w)
-            other.tensors[i].data = half, other.tensors[i].n_bytes = sizeof half, other.tensors[i].dtype = QDISP_DTYPE_F16;
+            other.tensors[i].data = half, other.tensors[i].n_bytes = sizeof half,
+                other.tensors[i].dtype = QDISP_DTYPE_F16;
     qdisp_model *b = tiny_model(ctx, &other);
     for (size_t g = 0; g < 3; g++) {
-        qdisp_table *p = plan_of(a, NULL, "aciq", (qdisp_quantizer_options){.group_size = groups[g], .roles = "mlp.up"});
-        qdisp_table *r = plan_of(b, NULL, "aciq", (qdisp_quantizer_options){.group_size = groups[g], .roles = "mlp.up"});
+        qdisp_table *p = plan_of(a, NULL, "aciq", (qdisp_quantizer_options){.group_size = groups[g],
+            .roles = "mlp.up"});
+        qdisp_table *r = plan_of(b, NULL, "aciq", (qdisp_quantizer_options){.group_size = groups[g],
+            .roles = "mlp.up"});
         qdisp_model *x = applied(p, a), *y = applied(r, b);
         CHECK(!memcmp(data_of(x, UP), data_of(y, UP), 1024 * sizeof(float)));
         qdisp_table_free(p);
@@ -605,7 +620,8 @@ TEST(zeros_and_f16_weights_are_quantized) {
 }
 
 TEST(a_quantized_model_runs_and_comes_back_from_disk) {
-    qdisp_table *plan = plan_of(model, NULL, "rtn", (qdisp_quantizer_options){.bits = 3, .roles = "attn.qkv,mlp.down,embed"});
+    qdisp_table *plan = plan_of(model, NULL, "rtn", (qdisp_quantizer_options){.bits = 3,
+        .roles = "attn.qkv,mlp.down,embed"});
     qdisp_model *q = applied(plan, model), *back = NULL;
     int32_t ids[12] = {0, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140};
     size_t starts[3] = {0, 7, 12};

@@ -70,7 +70,8 @@ TEST(cells_start_missing_and_take_values) {
     CHECK_STATUS(qdisp_table_add_rows(t, 100, &row), QDISP_OK);
     CHECK(row == 2 && qdisp_table_n_rows(t) == 102 && qdisp_table_n_columns(t) == 3);
     for (size_t i = 0; i < 102; i++)
-        CHECK(isnan(qdisp_table_f64(t, a)[i]) && qdisp_table_i64(t, b)[i] == QDISP_MISSING_I64 && !qdisp_table_str(t, c)[i]);
+        CHECK(isnan(qdisp_table_f64(t, a)[i]) && qdisp_table_i64(t, b)[i] == QDISP_MISSING_I64 && !qdisp_table_str(t,
+            c)[i]);
     CHECK_STATUS(qdisp_table_set_f64(t, 5, a, 1.5), QDISP_OK);
     CHECK_STATUS(qdisp_table_set_i64(t, 6, b, -7), QDISP_OK);
     char text[] = "copied";
@@ -133,11 +134,14 @@ TEST(a_table_outlives_its_context_handle) {
 }
 
 static const char *const awkward[] = {
-    "plain", "", "-", "1", "-2.5e3", "nan", "inf", "+7", "a,b", "\"quoted\"", "\"", "two\nlines", "cr\r\nlf", " spaces ",
-    "Ünïcödé", "日本語", "a\tb", "1,5", "null", "0x10", ".5", "5.", "1e5", "# no comment", "'", "\xef\xbb\xbf" "bom", NULL};
+    "plain", "", "-", "1", "-2.5e3", "nan", "inf", "+7", "a,b", "\"quoted\"", "\"", "two\nlines", "cr\r\nlf",
+        " spaces ",
+    "Ünïcödé", "日本語", "a\tb", "1,5", "null", "0x10", ".5", "5.", "1e5", "# no comment", "'", "\xef\xbb\xbf" "bom",
+        NULL};
 #define N_AWKWARD (sizeof awkward / sizeof *awkward)
 
-static const double numbers[] = {0, -0.0, 1, -1, 0.1, 1.0 / 3, 1e300, 5e-324, -2.2250738585072014e-308, 123456789012345678.0,
+static const double numbers[] = {0, -0.0, 1, -1, 0.1, 1.0 / 3, 1e300, 5e-324, -2.2250738585072014e-308,
+    123456789012345678.0,
                                  INFINITY, -INFINITY, NAN, 3.5, 100, 4294967296.0};
 static const int64_t integers[] = {0, 1, -1, INT64_MAX, INT64_MIN + 1, QDISP_MISSING_I64, 42};
 
@@ -286,7 +290,8 @@ TEST(json_parses_and_missing_is_null) {
         int64_t k = integers[i % (sizeof integers / sizeof *integers)];
         if (awkward[i]) CHECK_STR(json_string_value(text), awkward[i]);
         else CHECK(json_is_null(text));
-        if (isfinite(x)) CHECK(json_is_real(json_object_get(row, "number")) && json_real_value(json_object_get(row, "number")) == x);
+        if (isfinite(x)) CHECK(json_is_real(json_object_get(row, "number")) && json_real_value(json_object_get(row,
+            "number")) == x);
         else CHECK(json_is_null(json_object_get(row, "number")));
         if (k == QDISP_MISSING_I64) CHECK(json_is_null(json_object_get(row, "12")));
         else CHECK(json_integer_value(json_object_get(row, "12")) == k);
@@ -401,7 +406,8 @@ TEST(a_locale_with_a_decimal_comma_has_no_say) {
     char command[256];
     for (size_t i = 0; !set && i < sizeof names / sizeof *names; i++) set = setlocale(LC_NUMERIC, names[i]);
     if (!set) { /* none is installed: make one, if the sources of locales are there */
-        snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >'%s/log' 2>&1", folder, folder);
+        snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >'%s/log' 2>&1", folder,
+            folder);
         if (system(command) == 0 && setenv("LOCPATH", folder, 1) == 0) set = setlocale(LC_NUMERIC, "de_DE.UTF-8");
     }
     if (!set) SKIP("no locale with a decimal comma is installed and localedef cannot make one");

@@ -129,7 +129,7 @@ class Context:
 
     def __init__(self, threads: int | None = None, isa: str | None = None,
                  progress: Callable[[str, float], Any] | None = None,
-                 log: Callable[[str, str], Any] | None = None):
+                 log: Callable[[str, str], Any] | None = None, own_blas: bool = False):
         for name, callback in (("progress", progress), ("log", log)):
             if callback is not None and not callable(callback):
                 raise TypeError(f"{name}: a callable or None is needed, not {type(callback).__name__}")
@@ -149,6 +149,7 @@ class Context:
         options.size = ffi.sizeof(options[0])
         options.n_threads = n_threads
         options.isa = c_isa
+        options.own_blas = 1 if own_blas else 0
         options.cancelled = self._callbacks[0]
         if progress is not None:
             options.progress = self._callbacks[1]
@@ -278,20 +279,23 @@ def context() -> Context:
 
 def configure(threads: int | None = None, isa: str | None = None,
               progress: Callable[[str, float], Any] | None = None,
-              log: Callable[[str, str], Any] | None = None) -> Context:
+              log: Callable[[str, str], Any] | None = None, own_blas: bool = False) -> Context:
     """Makes the context that objects made from now on use; those made before keep theirs.
 
     Args:
         threads: 1..1024; None: one for every processor the process may run on.
-        isa: cap on the instruction set: "c", "avx2", "avx512", "neon"; None: the best the CPU has. Results do not differ.
+        isa: cap on the instruction set: "c", "avx2", "avx512", "neon"; None: the best the CPU has. Results do not
+            differ.
         progress: called as progress(what, done) during long work, done from 0 to 1, on a thread of the library, never
             twice at once. An exception that it raises stops the work and comes out of the call.
         log: called as log(level, line), level "info" or "warning".
+        own_blas: nothing else in this process uses the OpenBLAS that qdisp is linked with (numpy's wheels bring one of
+            their own): it may be set to one thread, and qdisp's threads do the work. Faster.
 
     Returns the context. Errors: Error (an instruction set that this CPU lacks), TypeError, ValueError.
     """
     global _default
-    made = Context(threads, isa, progress, log)
+    made = Context(threads, isa, progress, log, own_blas)
     with _default_lock:
         _default = made
     return made

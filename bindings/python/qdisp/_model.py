@@ -22,7 +22,8 @@ class Model:
     """An immutable model; any number of threads may use it at once.
 
     Args:
-        path: a Hugging Face folder (config.json and model.safetensors in F32, F16 or BF16), mapped, not copied.
+        path: a Hugging Face folder (config.json and model.safetensors in F32, F16 or BF16), mapped, not copied: the
+            file must not be truncated as long as the model lives.
 
     Errors: Error (ENOTFOUND, EIO, EFORMAT, EUNSUPPORTED: the message names file, tensor and reason).
     """

@@ -73,7 +73,10 @@ class Table(_Writers):
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike, name: str = "plan") -> Table:
-        """Reads a table that to_csv wrote. Errors: Error (ENOTFOUND, EIO, EFORMAT with line and column, EENCODING)."""
+        """Reads a table that to_csv wrote; a column without any value comes back as text.
+
+        Errors: Error (ENOTFOUND, EIO, EFORMAT with line and column, EENCODING).
+        """
         ctx = context()
         return cls(ctx, *ctx.call("qdisp_table_open_csv", ctx.handle, c_path(path), c_string(name, "name")))
 

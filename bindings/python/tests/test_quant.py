@@ -102,6 +102,16 @@ def test_an_edited_plan(model, tmp_path):
     np.testing.assert_array_equal(again.tensor(a), quantized.tensor(a))
 
 
+@pytest.mark.parametrize("method, group_size", [("rtn", 64), ("aciq", "channel"), ("aciq", "tensor")])
+def test_a_plan_survives_its_file(model, tmp_path, method, group_size):
+    plan = qdisp.Quantizer(method, 4, group_size).plan(model)
+    plan.to_csv(tmp_path / "plan.csv")
+    a = qdisp.apply_plan(plan, model)
+    b = qdisp.apply_plan(qdisp.Table.from_csv(tmp_path / "plan.csv"), model)
+    for name in plan["tensor"]:
+        np.testing.assert_array_equal(a.tensor(name), b.tensor(name))
+
+
 def test_plans_that_cannot_be_applied(model):
     plan = qdisp.Quantizer("rtn").plan(model)
     plan.set(1, "bits", 40)

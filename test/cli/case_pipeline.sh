@@ -1,0 +1,56 @@
+# census, calibrate, plan, quantize and eval, as a user chains them.
+run census "$model"
+expect_status 0
+expect_in out "attn.qkv"
+expect_empty err # no progress bar and no noise where standard error is no terminal
+run census "$model" --json
+expect_status 0
+expect_json out
+run census "$model" --isa c --threads 1 --format csv
+cp out census.csv
+run census "$model" --threads 3 --format csv
+expect_same out census.csv
+run calibrate "$model" --corpus small_text -o stats
+expect_status 0
+expect_in out "sw"
+expect_empty err
+run plan "$model" --stats stats --bits 3 --group channel -o plan.csv
+expect_status 0
+expect_empty out
+expect_in plan.csv "la-aciq"
+run plan "$model" --method rtn --bits 3 --json
+expect_status 0
+expect_json out
+run plan "$model" --method rtn --bits 3 --format json -o plan.json
+expect_status 0
+expect_json plan.json
+run quantize "$model" --plan plan.csv -o quantized
+expect_status 0
+expect_empty err
+for file in config.json model.safetensors tokenizer.json; do
+    if [ -s "quantized/$file" ]; then pass; else fail "quantized/$file is missing"; fi
+done
+cp quantized/model.safetensors first.safetensors
+rm -r quantized
+run quantize "$model" --plan plan.csv -o quantized --threads 1 --isa c
+expect_same quantized/model.safetensors first.safetensors
+run quantize "$model" --plan plan.csv -o quantized
+expect_status 1
+expect_in err "quantized"
+expect_same quantized/model.safetensors first.safetensors
+run eval quantized --corpus small_text --against "$model" --json
+expect_status 0
+expect_json out
+expect_in out "loss_bpb"
+run eval "$model" --corpus small_text --format csv
+expect_status 0
+expect_in out "nll_nats"
+run diagnose "$model" --corpus small_text --methods rtn,la-aciq --bits 3 --resamples 100 --json
+expect_status 0
+expect_json out
+expect_empty err
+for table in languages losses quantizers prediction; do expect_in out "\"$table\""; done
+run diagnose "$model" --corpus small_text --methods rtn --bits 3 --resamples 100
+expect_status 0
+expect_in out "rtn3"
+expect_no_leftovers

@@ -1,0 +1,307 @@
+/* test_oom.c - fails the N-th allocation, N = 1, 2, ... until a job succeeds: always QDISP_ENOMEM, never a crash,
+ * and not
+ * one block is left. Beyond the first DENSE failures N is thinned out, so that a job takes at most about DENSE + SPARSE
+ * runs. Counted are the allocations of the context; those of jansson, PCRE2 and OpenBLAS are their own. */
+#include "tiny.h"
+
+#include <sys/stat.h>
+
+#define DENSE 120
+#define SPARSE 80
+
+typedef struct counter {
+    long n_live, n_calls, fail_at;
+} counter;
+static counter memory;
+
+static int fails(void) {
+    return __atomic_add_fetch(&memory.n_calls, 1, __ATOMIC_RELAXED) == memory.fail_at;
+}
+static void *allocate(void *user, size_t n) {
+    (void)user;
+    if (fails()) return NULL;
+    __atomic_add_fetch(&memory.n_live, 1, __ATOMIC_RELAXED);
+    return malloc(n);
+}
+static void *reallocate(void *user, void *block, size_t n) {
+    (void)user;
+    if (fails()) return NULL;
+    if (!block) __atomic_add_fetch(&memory.n_live, 1, __ATOMIC_RELAXED);
+    return realloc(block, n);
+}
+static void release(void *user, void *block) {
+    (void)user;
+    __atomic_sub_fetch(&memory.n_live, 1, __ATOMIC_RELAXED);
+    free(block);
+}
+
+static tiny *weights;
+static char folder[64];
+
+static const char *in_folder(const char *name) {
+    static char text[128];
+    snprintf(text, sizeof text, "%s/%s", folder, name);
+    return text;
+}
+
+/* What a job works on; opened before failures start unless the job opens it itself. */
+typedef struct inputs {
+    qdisp_ctx *ctx;
+    qdisp_model *model;
+    qdisp_tokenizer *tokenizer;
+    qdisp_corpus *corpus;
+    qdisp_calib *calib;
+    qdisp_table *plan;
+} inputs;
+
+static const char *const tags[] = {"en", "sw", "el"};
+static const char *const texts[] = {"one line\ntwo lines\nthree\nfour of them\n", "mstari\nmistari miwili\ntatu\nnne\n",
+                                    "ένα\nδύο\nτρία\nτέσσερα\n"};
+
+static qdisp_status open_model(inputs *in) {
+    return qdisp_model_from_tensors(in->ctx, weights->config, weights->tensors, weights->n, &in->model);
+}
+static qdisp_status open_folder(inputs *in) {
+    return qdisp_model_open(in->ctx, in_folder("model"), &in->model);
+}
+static qdisp_status open_tokenizer(inputs *in) {
+    return qdisp_tokenizer_open(in->ctx, in_folder("tokenizer.json"), &in->tokenizer);
+}
+static qdisp_status open_corpus(inputs *in) {
+    size_t n_bytes[3];
+    for (size_t i = 0; i < 3; i++) n_bytes[i] = strlen(texts[i]);
+    return qdisp_corpus_from_texts(in->ctx, tags, texts, n_bytes, 3, &in->corpus);
+}
+static qdisp_status open_corpus_folder(inputs *in) {
+    return qdisp_corpus_open(in->ctx, in_folder("text"), NULL, &in->corpus);
+}
+static qdisp_status open_calib(inputs *in) {
+    qdisp_status status = qdisp_calib_new(in->model, &in->calib);
+    return status == QDISP_OK ? qdisp_calib_collect(in->calib, in->model, in->tokenizer, in->corpus) : status;
+}
+static qdisp_status open_plan(inputs *in) {
+    qdisp_quantizer_options o = {.size = sizeof o, .group_size = QDISP_GROUP_CHANNEL};
+    qdisp_quantizer *q = NULL;
+    qdisp_status status = qdisp_quantizer_new(in->ctx, "rtn", &o, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_plan(q, in->model, NULL, &in->plan);
+    qdisp_quantizer_free(q);
+    return status;
+}
+
+static qdisp_status tokenize(inputs *in) {
+    int32_t ids[64];
+    char text[64];
+    size_t starts[64], n_ids, n;
+    qdisp_status status = qdisp_tokenizer_encode(in->tokenizer, "a β c</s>", 11, ids, starts, 64, &n_ids);
+    return status == QDISP_OK ? qdisp_tokenizer_decode(in->tokenizer, ids, n_ids, 0, text, 64, &n) : status;
+}
+static qdisp_status split(inputs *in) {
+    qdisp_corpus *a = NULL, *b = NULL;
+    qdisp_table *t = NULL;
+    qdisp_status status = qdisp_corpus_split(in->corpus, 0.5, 1, &a, &b);
+    if (status == QDISP_OK) status = qdisp_corpus_describe(a, &t);
+    qdisp_corpus_free(a);
+    qdisp_corpus_free(b);
+    qdisp_table_free(t);
+    return status;
+}
+static qdisp_status tensors(inputs *in) {
+    qdisp_table *t = NULL;
+    qdisp_status status = qdisp_model_tensors(in->model, &t);
+    qdisp_table_free(t);
+    return status;
+}
+static qdisp_status census(inputs *in) {
+    qdisp_table *t = NULL;
+    qdisp_status status = qdisp_census(in->model, &t);
+    qdisp_table_free(t);
+    return status;
+}
+static qdisp_status calibrate(inputs *in) {
+    qdisp_status status = open_calib(in);
+    qdisp_table *t = NULL, *d = NULL;
+    if (status == QDISP_OK) status = qdisp_calib_languages(in->calib, in->model, &t);
+    if (status == QDISP_OK) status = qdisp_calib_describe(in->calib, &d);
+    qdisp_table_free(t);
+    qdisp_table_free(d);
+    return status;
+}
+static qdisp_status calib_files(inputs *in) {
+    qdisp_calib *back = NULL;
+    qdisp_status status = qdisp_calib_save(in->calib, in_folder("stats"));
+    if (status == QDISP_OK) status = qdisp_calib_open(in->ctx, in_folder("stats"), &back);
+    if (status == QDISP_OK) status = qdisp_calib_merge(back, in->calib);
+    qdisp_calib_free(back);
+    return status;
+}
+static qdisp_status plan_by(inputs *in, const char *method, int64_t group_size) {
+    qdisp_quantizer_options o = {.size = sizeof o, .group_size = group_size, .n_steps = 2};
+    qdisp_quantizer *q = NULL;
+    qdisp_table *t = NULL;
+    qdisp_status status = qdisp_quantizer_new(in->ctx, method, &o, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_plan(q, in->model, in->calib, &t);
+    qdisp_quantizer_free(q);
+    qdisp_table_free(t);
+    return status;
+}
+static qdisp_status plan_rtn(inputs *in) { return plan_by(in, "rtn", 8); }
+static qdisp_status plan_aciq(inputs *in) { return plan_by(in, "aciq", QDISP_GROUP_TENSOR); }
+static qdisp_status plan_laaciq(inputs *in) { return plan_by(in, "la-aciq", QDISP_GROUP_CHANNEL); }
+static qdisp_status apply(inputs *in) {
+    qdisp_model *m = NULL;
+    qdisp_status status = qdisp_plan_apply(in->plan, in->model, &m);
+    qdisp_model_free(m);
+    return status;
+}
+static qdisp_status losses(inputs *in) {
+    qdisp_table *t = NULL, *c = NULL;
+    qdisp_status status = qdisp_eval_losses(in->model, in->tokenizer, in->corpus, &t);
+    if (status == QDISP_OK) status = qdisp_eval_compare(t, t, 100, &c);
+    qdisp_table_free(t);
+    qdisp_table_free(c);
+    return status;
+}
+static qdisp_status diagnose(inputs *in) {
+    qdisp_diagnose_options o = {.size = sizeof o, .methods = "rtn,la-aciq", .bits = "3", .n_resamples = 100};
+    qdisp_report *r = NULL;
+    qdisp_status status = qdisp_diagnose(in->model, in->tokenizer, in->corpus, &o, &r);
+    qdisp_report_free(r);
+    return status;
+}
+static int drop(void *user, const char *bytes, size_t n) {
+    (void)user, (void)bytes, (void)n;
+    return 0;
+}
+static qdisp_status tables(inputs *in) {
+    static const char *const formats[] = {"text", "csv", "markdown", "json"};
+    qdisp_table *t = NULL;
+    qdisp_status status = qdisp_table_save(in->plan, in_folder("plan.csv"), "csv");
+    if (status == QDISP_OK) status = qdisp_table_open_csv(in->ctx, in_folder("plan.csv"), "plan", &t);
+    for (size_t i = 0; i < 4 && status == QDISP_OK; i++) status = qdisp_table_write(t, formats[i], drop, NULL);
+    qdisp_table_free(t);
+    return status;
+}
+static qdisp_status save_model(inputs *in) {
+    char command[256];
+    qdisp_status status = qdisp_model_save(in->model, in_folder("saved"));
+    snprintf(command, sizeof command, "rm -rf '%s'", in_folder("saved"));
+    if (status == QDISP_OK && system(command) != 0) return QDISP_EIO;
+    if (status != QDISP_OK) CHECK(access(in_folder("saved"), F_OK) != 0); /* nothing half-written */
+    return status;
+}
+
+/* Runs a job with every allocation failing once. prepare: a NULL-ended list of what it needs. */
+static void try_job(const char *name, qdisp_status (*job)(inputs *), qdisp_status (*const *prepare)(inputs *)) {
+    long n_runs = 0, step = 1, n_total = 0;
+    for (long fail_at = 0;; fail_at += step) { /* 0: none fails, to count */
+        memory = (counter){0};
+        qdisp_ctx_options o = {.size = sizeof o, .allocate = allocate, .reallocate = reallocate, .release = release,
+                               .n_threads = 2};
+        inputs in = {NULL};
+        CHECK_STATUS(qdisp_ctx_new(&o, &in.ctx), QDISP_OK);
+        qdisp_status status = QDISP_OK;
+        for (size_t i = 0; prepare[i] && status == QDISP_OK; i++) status = prepare[i](&in);
+        if (status != QDISP_OK) {
+            printf("%s: not prepared: %s\n", name, qdisp_ctx_error(in.ctx));
+            CHECK(!"prepared");
+        }
+        long before = memory.n_calls;
+        memory.fail_at = fail_at ? before + fail_at : 0;
+        if (status == QDISP_OK) status = job(&in);
+        if (fail_at == 0) n_total = memory.n_calls - before;
+        int failed = fail_at && memory.n_calls >= memory.fail_at;
+        /* a failure may be got over (fewer threads, say), but nothing else may come of it */
+        if (status != QDISP_OK && status != QDISP_ENOMEM) {
+            printf("%s: allocation %ld of %ld: %s: %s\n", name, fail_at, n_total, qdisp_status_name(status),
+                qdisp_ctx_error(in.ctx));
+            CHECK(!"ENOMEM or OK");
+        }
+        if (status == QDISP_ENOMEM) CHECK(failed && strlen(qdisp_ctx_error(in.ctx)) > 0);
+        memory.fail_at = 0;
+        qdisp_ctx_free(in.ctx);
+        qdisp_model_free(in.model);
+        qdisp_tokenizer_free(in.tokenizer);
+        qdisp_corpus_free(in.corpus);
+        qdisp_calib_free(in.calib);
+        qdisp_table_free(in.plan);
+        if (memory.n_live != 0) {
+            printf("%s: allocation %ld of %ld: %ld blocks are left\n", name, fail_at, n_total, memory.n_live);
+            CHECK(!"all freed");
+        }
+        n_runs++;
+        if (fail_at && !failed) break;
+        if (fail_at == DENSE && n_total > DENSE + SPARSE) step = (n_total - DENSE) / SPARSE + 1;
+        if (harness_bad) break;
+    }
+    printf("%-12s %6ld allocations, %ld runs%s\n", name, n_total, n_runs, step > 1 ? " (thinned out)" : "");
+}
+
+#define JOB(name, ...)                                                   \
+    TEST(name##_out_of_memory) {                                         \
+        static qdisp_status (*const prepare[])(inputs *) = {__VA_ARGS__}; \
+        try_job(#name, name, prepare);                                   \
+    }
+
+JOB(open_model, NULL)
+JOB(open_folder, NULL)
+JOB(open_tokenizer, NULL)
+JOB(open_corpus, NULL)
+JOB(open_corpus_folder, NULL)
+JOB(tokenize, open_tokenizer, NULL)
+JOB(split, open_corpus, NULL)
+JOB(tensors, open_model, NULL)
+JOB(census, open_model, NULL)
+JOB(calibrate, open_model, open_tokenizer, open_corpus, NULL)
+JOB(calib_files, open_model, open_tokenizer, open_corpus, open_calib, NULL)
+JOB(plan_rtn, open_model, NULL)
+JOB(plan_aciq, open_model, NULL)
+JOB(plan_laaciq, open_model, open_tokenizer, open_corpus, open_calib, NULL)
+JOB(apply, open_model, open_plan, NULL)
+JOB(losses, open_model, open_tokenizer, open_corpus, NULL)
+JOB(tables, open_model, open_plan, NULL)
+JOB(save_model, open_model, NULL)
+JOB(diagnose, open_model, open_tokenizer, open_corpus, NULL)
+
+int main(void) {
+    snprintf(folder, sizeof folder, "/tmp/qdisp-oom-XXXXXX");
+    if (!mkdtemp(folder)) return 1;
+    weights = tiny_make(1, 16, 1, 1);
+    tiny_write_tokenizer(in_folder("tokenizer.json"));
+    mkdir(in_folder("text"), 0700);
+    for (size_t i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "text/%s.txt", tags[i]);
+        FILE *f = fopen(in_folder(name), "wb");
+        fputs(texts[i], f);
+        fclose(f);
+    }
+    qdisp_ctx *ctx = tiny_ctx(1, NULL);
+    qdisp_model *model = tiny_model(ctx, weights);
+    CHECK_STATUS(qdisp_model_save(model, in_folder("model")), QDISP_OK);
+    qdisp_model_free(model);
+    qdisp_ctx_free(ctx);
+    RUN(open_model_out_of_memory);
+    RUN(open_folder_out_of_memory);
+    RUN(open_tokenizer_out_of_memory);
+    RUN(open_corpus_out_of_memory);
+    RUN(open_corpus_folder_out_of_memory);
+    RUN(tokenize_out_of_memory);
+    RUN(split_out_of_memory);
+    RUN(tensors_out_of_memory);
+    RUN(census_out_of_memory);
+    RUN(calibrate_out_of_memory);
+    RUN(calib_files_out_of_memory);
+    RUN(plan_rtn_out_of_memory);
+    RUN(plan_aciq_out_of_memory);
+    RUN(plan_laaciq_out_of_memory);
+    RUN(apply_out_of_memory);
+    RUN(losses_out_of_memory);
+    RUN(tables_out_of_memory);
+    RUN(save_model_out_of_memory);
+    RUN(diagnose_out_of_memory);
+    tiny_free(weights);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    if (system(command) != 0) puts("temporary folder left behind");
+    return TEST_END();
+}
