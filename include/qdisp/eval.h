@@ -37,7 +37,7 @@ typedef struct qdisp_diagnose_options {
     int64_t group_size;           /* as in qdisp_quantizer_options; default channel */
     const char *roles;            /* as in qdisp_quantizer_options */
     double calibration_share;     /* of the lines, default 0.5; the others evaluate */
-    uint64_t seed;                /* of the split and the intervals, default 0 */
+    uint64_t seed;                /* of the split, default 0 */
     uint64_t n_resamples;         /* default 2000 */
 } qdisp_diagnose_options;
 

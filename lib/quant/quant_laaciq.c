@@ -90,10 +90,10 @@ static void mix_energies(const laaciq *s, size_t i, float *omega) {
 }
 
 static size_t make_candidates(const qd_choice *c, float absmax, qd_grid *grids) {
-    size_t n = c->group_size > 0 ? N_GROUP_CANDIDATES : QD_N_CLIPS, n_good = 0;
-    for (size_t k = 0; k < n; k++) /* only the largest can overflow, and quantizing will say so */
-        if (qd_grid_make(absmax * qd_clip_ratio((unsigned)k), 1, c->bits, c->full_range, &grids[k])) n_good = k + 1;
-    return n_good;
+    size_t n = c->group_size > 0 ? N_GROUP_CANDIDATES : QD_N_CLIPS;
+    for (size_t k = 0; k < n; k++) /* an overflow shows at min-max, the first: quantizing will then say so */
+        if (!qd_grid_make(absmax * qd_clip_ratio((unsigned)k), 1, c->bits, c->full_range, &grids[k])) return k;
+    return n;
 }
 
 static size_t best_of(const double *errors, size_t n) {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define MAX_WIDTH 100
-#define MAX_CELL 48
+#define MAX_CELL 56
 
 typedef struct layout {
     const char *format;

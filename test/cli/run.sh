@@ -2,7 +2,7 @@
 # run.sh QDISP - runs the program as a user would, on a few languages of the embedded model and text. Prints a line for
 # each failed check, "skipped NAME: reason" for what cannot be tried here, and at last "N passed, N failed".
 # A case that finds several lines wrong counts once for each.
-qdisp=$1
+qdisp=$(realpath "$1")
 root=${QDISP_ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
 model=$root/examples/data/model
 text=$root/examples/data/text
