@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts the tests of all suites and prints the closing line: count.py LOG.json|LOG.xml ...
 
-A meson test that prints its own 'N passed, N failed[, N skipped]' counts with these numbers; any other counts as one."""
+A meson test that prints its own 'N passed, N failed[, N skipped]' counts with these numbers, any other as one."""
 import json
 import re
 import sys

@@ -97,9 +97,9 @@ typedef struct qdisp_ctx_options {
     /* Cap on the instruction set: "c", "avx2", "avx512", "neon"; NULL = the best the CPU has.
      * Results are the same bits on every instruction set. */
     const char *isa;
-    /* 1: nothing else in this process uses OpenBLAS, so it may be set to one thread, and the library's own threads do the
-     * work (faster). 0 (default): the process's OpenBLAS settings are never touched; if it runs with several threads, a
-     * forward pass uses those in its matrix products and one thread between them. */
+    /* 1: nothing else in this process uses OpenBLAS, so it may be set to one thread, and the library's own threads do
+     * the work (faster). 0 (default): the process's OpenBLAS settings are never touched; if it runs with several
+     * threads, a forward pass uses those in its matrix products and one thread between them. */
     uint64_t own_blas;
 } qdisp_ctx_options;
 

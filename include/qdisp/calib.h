@@ -47,8 +47,8 @@ QDISP_API qdisp_status qdisp_calib_describe(const qdisp_calib *calib, qdisp_tabl
 /* Table "languages", a row a language: language, kurtosis_eff (excess kurtosis of the weights as the language uses
  * them: M_p = sum_j omega_j mean_i (w_ij - mu)^p with omega_j = E[x_j^2] / sum E[x^2]; mean over the linear maps
  * weighted by size), kurtosis_eff_max (largest map), outlier_activation (sum of mean |h| of the outlier layers over
- * that of all layers; outlier layers are the quarter of the layers, at least one, whose largest weight kurtosis is highest).
- * Errors: EMISMATCH. Cost: one pass over the weights, whatever the number of languages. */
+ * that of all layers; outlier layers are the quarter of the layers, at least one, whose largest weight kurtosis is
+ * highest). Errors: EMISMATCH. Cost: one pass over the weights, whatever the number of languages. */
 QDISP_API qdisp_status qdisp_calib_languages(const qdisp_calib *calib, const qdisp_model *model, qdisp_table **out);
 
 #ifdef __cplusplus

@@ -41,12 +41,11 @@ typedef struct qdisp_diagnose_options {
     uint64_t n_resamples;         /* default 2000 */
 } qdisp_diagnose_options;
 
-/* The main job: which languages does a quantization of this model hurt? Splits the corpus, calibrates on one part, predicts
- * and measures the loss of every language under every method and bit width on the other. Report "diagnosis" with tables
- *   languages   language, script, baseline_bpb, tokens_per_byte, kurtosis_eff, outlier_activation, then for every
- *               quantizer METHODBITS.pred, .loss, .low, .high (bits per byte)
- *   losses      the same in long form: language, method, bits, predicted_bpb, predicted_low_bpb, predicted_high_bpb,
- *               loss_bpb, low_bpb, high_bpb, p_holm, bpw
+/* The main job: which languages does a quantization of this model hurt? Splits the corpus, calibrates on one part,
+ * predicts and measures the loss of every language under every method and bit width on the other. Report "diagnosis"
+ * with tables languages   language, script, baseline_bpb, tokens_per_byte, kurtosis_eff, outlier_activation, then for
+ * every quantizer METHODBITS.pred, .loss, .low, .high (bits per byte) losses      the same in long form: language,
+ * method, bits, predicted_bpb, predicted_low_bpb, predicted_high_bpb, loss_bpb, low_bpb, high_bpb, p_holm, bpw
  *   quantizers  a row a quantizer: method, bits, bpw (bits per weight), mean_bpb, worst, worst_bpb, low_bpb, high_bpb,
  *               disparity_bpb (max - min), gini, spearman (prediction against measurement over languages)
  *   prediction  how well each predictor did, leave-one-language-out: predictor, spearman_pooled, spearman_mean,

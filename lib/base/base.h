@@ -25,7 +25,8 @@ qdisp_ctx *qd_ctx_ref(qdisp_ctx *ctx);
 
 /* Records the message of a failure and returns its status: return qd_fail(ctx, QDISP_EINVAL, "bits: %d ...", b).
  * The last writer wins; safe from several threads. A first failure inside qd_parallel tasks is kept by the caller. */
-qdisp_status qd_fail(qdisp_ctx *ctx, qdisp_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+qdisp_status qd_fail(qdisp_ctx *ctx, qdisp_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same with errno's text: "PATH: reason". EIO; ENOTFOUND for ENOENT. */
 qdisp_status qd_fail_errno(qdisp_ctx *ctx, const char *path, int error);
 void qd_copy_error(qdisp_ctx *ctx, char text[512]); /* the message now, safely beside other threads' failures */
@@ -113,7 +114,8 @@ void qd_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
 
 /* Tables, for the layers above: one call per row value, remembering the first failure in *status (skips work when
  * *status is not OK), so that filling a row needs no ladder of checks. */
-size_t qd_table_column(qdisp_table *table, qdisp_status *status, const char *name, const char *unit, qdisp_column_type type);
+size_t qd_table_column(qdisp_table *table, qdisp_status *status, const char *name, const char *unit,
+                       qdisp_column_type type);
 size_t qd_table_row(qdisp_table *table, qdisp_status *status);
 void qd_table_f64(qdisp_table *table, qdisp_status *status, size_t row, size_t col, double v);
 void qd_table_i64(qdisp_table *table, qdisp_status *status, size_t row, size_t col, int64_t v);

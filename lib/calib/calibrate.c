@@ -182,8 +182,8 @@ qdisp_status qdisp_calib_feed(qdisp_calib *c, const char *language, int guard, c
                        n_in, language ? language : "");
     for (size_t k = 0; k < n_rows * n_in; k++)
         if (!isfinite(rows[k]))
-            return qd_fail(c->ctx, QDISP_ENUMERIC, "language %s, %s: row %zu, input %zu is not finite", language, tensor,
-                           k / n_in, k % n_in);
+            return qd_fail(c->ctx, QDISP_ENUMERIC, "language %s, %s: row %zu, input %zu is not finite", language,
+                           tensor, k / n_in, k % n_in);
     QD_TRY(qd_calib_get(c, language, &i_language));
     qd_calib_fold *f = &c->languages[i_language].folds[guard ? 1 : 0];
     c->ctx->kernels->column_squares(rows, n_rows, n_in, n_in, f->squares + c->offsets[i]);

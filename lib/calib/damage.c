@@ -1,9 +1,10 @@
-/* damage.c - predicted damage of a language, in arbitrary units per byte. With D = sum_ij e[j] (w - q)^2, P = sum_ij e[j] w^2
- * and b = sum_ij e[j] w (w - q) / P, the output error of a map is D/P relative to its output, of which b^2 lies in the
- * direction of the output itself: the map gives (1 - b) of what it should. Errors unlike the output are independent from map
- * to map, so their energies add: sum (D/P - b^2). Clipping shrinks every map the same way, and amplitudes of one sign add:
- * (sum b)^2, which for two dozen maps outweighs the rest though each b^2 is small. Without this term clipping looks better
- * than it is (llm-compressor's issues 2094 and 2456 report the symptom: clipping by weight error alone loses to min-max). */
+/* damage.c - predicted damage of a language, in arbitrary units per byte. With D = sum_ij e[j] (w - q)^2, P = sum_ij
+ * e[j] w^2 and b = sum_ij e[j] w (w - q) / P, the output error of a map is D/P relative to its output, of which b^2
+ * lies in the direction of the output itself: the map gives (1 - b) of what it should. Errors unlike the output are
+ * independent from map to map, so their energies add: sum (D/P - b^2). Clipping shrinks every map the same way, and
+ * amplitudes of one sign add: (sum b)^2, which for two dozen maps outweighs the rest though each b^2 is small. Without
+ * this term clipping looks better than it is (llm-compressor's issues 2094 and 2456 report the symptom: clipping by
+ * weight error alone loses to min-max). */
 #include "calib/damage.h"
 
 #include <math.h>

@@ -12,8 +12,8 @@ static int run(int argc, const char **argv) {
         CLI_COMMON,
         POPT_TABLEEND};
     int rc = cli_parse(argc, argv, table, "calibrate MODEL --corpus DIR -o STATS",
-                       "Runs the model over the text and saves what every language sends into every linear map.", args, 1,
-                       1);
+                       "Runs the model over the text and saves what every language sends into every linear map.", args,
+                       1, 1);
     if (rc >= 0) return rc;
     if (!corpus || !cli_options.output) {
         fprintf(stderr, "qdisp: --corpus DIR and --output STATS are needed\nTry 'qdisp calibrate --help'.\n");

@@ -4,10 +4,11 @@
 static int run(int argc, const char **argv) {
     const char *args[1];
     struct poptOption table[] = {CLI_COMMON, POPT_TABLEEND};
-    int rc = cli_parse(argc, argv, table, "census MODEL [OPTIONS]",
-                       "Kurtosis census: mean, spread, excess kurtosis and reach of every weight matrix, with the parts\n"
-                       "of fused query-key-value maps. Classes: heavy > 50, moderate 15-50, mild 5-15, gaussian < 5.",
-                       args, 1, 1);
+    int rc =
+        cli_parse(argc, argv, table, "census MODEL [OPTIONS]",
+                  "Kurtosis census: mean, spread, excess kurtosis and reach of every weight matrix, with the parts\n"
+                  "of fused query-key-value maps. Classes: heavy > 50, moderate 15-50, mild 5-15, gaussian < 5.",
+                  args, 1, 1);
     if (rc >= 0) return rc;
     cli_inputs in = {.ctx = cli_ctx()};
     if (!in.ctx) return CLI_ERROR;

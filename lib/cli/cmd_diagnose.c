@@ -15,17 +15,19 @@ static int run(int argc, const char **argv) {
         {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "tokenizer.json or its folder (default: the model's)", "PATH"},
         {"methods", 'm', POPT_ARG_STRING, &methods, 0, "quantizers (default: rtn,aciq,la-aciq)", "LIST"},
         {"bits", 'b', POPT_ARG_STRING, &bits, 0, "bit widths (default: 8,4,3)", "LIST"},
-        {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: channel (default), tensor or a number", "SIZE"},
+        {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: channel (default), tensor or a number",
+         "SIZE"},
         {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: attn.qkv,attn.out,mlp.up,mlp.down)", "LIST"},
         {"calibration-share", 0, POPT_ARG_DOUBLE, &share, 0, "share of the lines that calibrates (default: 0.5)", "X"},
         {"seed", 0, POPT_ARG_LONG, &seed, 0, "of the split (default: 0)", "N"},
         {"resamples", 0, POPT_ARG_INT, &resamples, 0, "bootstrap resamples (default: 2000)", "N"},
         CLI_COMMON,
         POPT_TABLEEND};
-    int rc = cli_parse(argc, argv, table, "diagnose MODEL --corpus DIR [OPTIONS]",
-                       "Which languages does a quantization hurt? Calibrates on one part of the text, then predicts and\n"
-                       "measures the loss of every language, bits per byte above the unquantized model, on the other.",
-                       args, 1, 1);
+    int rc =
+        cli_parse(argc, argv, table, "diagnose MODEL --corpus DIR [OPTIONS]",
+                  "Which languages does a quantization hurt? Calibrates on one part of the text, then predicts and\n"
+                  "measures the loss of every language, bits per byte above the unquantized model, on the other.",
+                  args, 1, 1);
     if (rc >= 0) return rc;
     if (!corpus || seed < 0 || resamples < 0) {
         fprintf(stderr, "qdisp: %s\nTry 'qdisp diagnose --help'.\n",
@@ -48,4 +50,5 @@ static int run(int argc, const char **argv) {
     return rc;
 }
 
-const cli_command cli_command_diagnose = {"diagnose", "which languages a quantization hurts: predicted and measured", run};
+const cli_command cli_command_diagnose = {"diagnose", "which languages a quantization hurts: predicted and measured",
+                                          run};

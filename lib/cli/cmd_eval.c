@@ -12,10 +12,11 @@ static int run(int argc, const char **argv) {
         {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "tokenizer.json or its folder (default: the model's)", "PATH"},
         CLI_COMMON,
         POPT_TABLEEND};
-    int rc = cli_parse(argc, argv, table, "eval MODEL --corpus DIR [--against BASE]",
-                       "Loss of every line, or with --against what MODEL loses to BASE in each language: dNLL in bits per\n"
-                       "byte with a 95 % interval, paired by line.",
-                       args, 1, 1);
+    int rc =
+        cli_parse(argc, argv, table, "eval MODEL --corpus DIR [--against BASE]",
+                  "Loss of every line, or with --against what MODEL loses to BASE in each language: dNLL in bits per\n"
+                  "byte with a 95 % interval, paired by line.",
+                  args, 1, 1);
     if (rc >= 0) return rc;
     if (!corpus) {
         fprintf(stderr, "qdisp: --corpus DIR is needed\nTry 'qdisp eval --help'.\n");

@@ -9,10 +9,11 @@ static int run(int argc, const char **argv) {
         {"plan", 'p', POPT_ARG_STRING, &plan_path, 0, "plan from 'qdisp plan -o PLAN.csv'", "FILE"},
         CLI_COMMON,
         POPT_TABLEEND};
-    int rc = cli_parse(argc, argv, table, "quantize MODEL --plan PLAN.csv -o FOLDER",
-                       "Applies a plan and writes the model with its dequantized weights as a Hugging Face folder (F32),\n"
-                       "for evaluation by any program that loads such folders.",
-                       args, 1, 1);
+    int rc =
+        cli_parse(argc, argv, table, "quantize MODEL --plan PLAN.csv -o FOLDER",
+                  "Applies a plan and writes the model with its dequantized weights as a Hugging Face folder (F32),\n"
+                  "for evaluation by any program that loads such folders.",
+                  args, 1, 1);
     if (rc >= 0) return rc;
     if (!plan_path || !cli_options.output) {
         fprintf(stderr, "qdisp: --plan FILE and --output FOLDER are needed\nTry 'qdisp quantize --help'.\n");

@@ -43,7 +43,8 @@ static qdisp_status check_pairs(const qd_losses *a, const qd_losses *b) {
     bool same = a->n_languages == b->n_languages &&
                 a->first[a->n_languages] == b->first[b->n_languages];
     for (size_t i = 0; same && i < a->first[a->n_languages]; i++) {
-        same = !strcmp(a->language[i], b->language[i]) && a->i_line[i] == b->i_line[i] && a->n_bytes[i] == b->n_bytes[i];
+        same =
+            !strcmp(a->language[i], b->language[i]) && a->i_line[i] == b->i_line[i] && a->n_bytes[i] == b->n_bytes[i];
         if (!same)
             return qd_fail(a->ctx, QDISP_EMISMATCH, "row %zu: %s line %lld against %s line %lld", i + 1, a->language[i],
                            (long long)a->i_line[i], b->language[i], (long long)b->i_line[i]);

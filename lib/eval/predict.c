@@ -27,7 +27,8 @@ static qdisp_status damage_task(void *arg, size_t i, unsigned i_worker) {
     double *columns = qd_alloc(ctx, 4 * n_in, sizeof *columns);
     float *rows = qd_alloc(ctx, 2 * n_in, sizeof *rows);
     qdisp_status status = columns && rows ? QDISP_OK : QDISP_ENOMEM;
-    double *errors = columns, *squares = columns ? columns + n_in : NULL, *quantized = columns ? columns + 2 * n_in : NULL;
+    double *errors = columns, *squares = columns ? columns + n_in : NULL,
+           *quantized = columns ? columns + 2 * n_in : NULL;
     double *energy = columns ? columns + 3 * n_in : NULL, d = 0, p = 0;
     for (size_t r = 0; r < linear->n_out && status == QDISP_OK; r++) {
         const float *w = qd_load_f32(kernels, t->data, (qdisp_dtype)t->dtype, r * n_in, n_in, rows);

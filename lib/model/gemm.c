@@ -1,10 +1,10 @@
 /* gemm.c - products by OpenBLAS, whatever build of it the process has.
  *
- * A build with threads is safe to call from several threads. Its thread count belongs to the process: it is only set (to
- * one, as our own threads do better: they also share what lies between the products) if the host says that OpenBLAS is
- * ours alone (own_blas). A build without threads is not safe: two concurrent calls can take the same packing buffer (its
- * table of buffers is only locked in builds with threads or with USE_LOCKING, and no function tells which it is), so
- * calls to it go one at a time. That lock is the library's one global: it guards a global of OpenBLAS. */
+ * A build with threads is safe to call from several threads. Its thread count belongs to the process: it is only set
+ * (to one, as our own threads do better: they also share what lies between the products) if the host says that OpenBLAS
+ * is ours alone (own_blas). A build without threads is not safe: two concurrent calls can take the same packing buffer
+ * (its table of buffers is only locked in builds with threads or with USE_LOCKING, and no function tells which it is),
+ * so calls to it go one at a time. That lock is the library's one global: it guards a global of OpenBLAS. */
 #include "model/gemm.h"
 
 #include <cblas.h>

@@ -6,8 +6,9 @@
 
 float qd_clip_ratio(unsigned k) {
     /* 2^(-i/12) */
-    static const float semitones[12] = {1.0f,         0.943874313f, 0.890898718f, 0.840896415f, 0.793700526f, 0.749153538f,
-                                        0.707106781f, 0.667419927f, 0.629960525f, 0.594603558f, 0.561231024f, 0.529731547f};
+    static const float semitones[12] = {1.0f,         0.943874313f, 0.890898718f, 0.840896415f,
+                                        0.793700526f, 0.749153538f, 0.707106781f, 0.667419927f,
+                                        0.629960525f, 0.594603558f, 0.561231024f, 0.529731547f};
     return ldexpf(semitones[k % 12], -(int)(k / 12));
 }
 
@@ -31,7 +32,8 @@ static int grid_half(int bits, bool full_range) {
 }
 
 double qd_grid_noise(int bits, bool full_range) {
-    double half = grid_half(bits, full_range); /* step = alpha / half; uniform rounding error has variance step^2 / 12 */
+    double half =
+        grid_half(bits, full_range); /* step = alpha / half; uniform rounding error has variance step^2 / 12 */
     return 1 / (12 * half * half);
 }
 

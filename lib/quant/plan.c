@@ -107,8 +107,8 @@ static qdisp_status parse_codes(qdisp_ctx *ctx, const char *what, const char *te
                                 uint8_t *codes) {
     size_t n = text ? strlen(text) : 0;
     if (n != 1 && n != n_units)
-        return qd_fail(ctx, QDISP_EMISMATCH, "plan row %zu: %s has %zu characters, the tensor %zu groups", row + 1, what,
-                       n, n_units);
+        return qd_fail(ctx, QDISP_EMISMATCH, "plan row %zu: %s has %zu characters, the tensor %zu groups", row + 1,
+                       what, n, n_units);
     for (size_t u = 0; u < n_units; u++) {
         const char *at = strchr(QD_CLIP_CODES, text[n == 1 ? 0 : u]);
         if (!at || !*at)
@@ -128,10 +128,12 @@ static qdisp_status parse_row(const plan_columns *p, size_t row, const qdisp_mod
     size_t i = 0;
     while (i < model->n_linears && (!name || strcmp(model->tensors[model->linears[i].i_weight].name, name))) i++;
     if (i == model->n_linears)
-        return qd_fail(ctx, QDISP_EMISMATCH, "plan row %zu: the model has no linear map '%s'", row + 1, name ? name : "");
+        return qd_fail(ctx, QDISP_EMISMATCH, "plan row %zu: the model has no linear map '%s'", row + 1,
+                       name ? name : "");
     if (!(bits >= 2 && bits <= 8) || bits != rint(bits))
         return qd_fail(ctx, QDISP_EINVAL, "plan row %zu: bits is not 2..8", row + 1);
-    if (group_size != rint(group_size) || !(group_size == -2 || group_size == -1 || group_size >= 8) || group_size > 1e9)
+    if (group_size != rint(group_size) || !(group_size == -2 || group_size == -1 || group_size >= 8) ||
+        group_size > 1e9)
         return qd_fail(ctx, QDISP_EINVAL, "plan row %zu: group_size is not 8 or more, -1 (channel) or -2 (tensor)",
                        row + 1);
     if (!levels || (strcmp(levels, "narrow") && strcmp(levels, "full")))

@@ -60,7 +60,8 @@ static qdisp_status census_row(census *c, const qdisp_model *model, size_t i_ten
     size_t row = qd_table_row(c->table, &status);
     qd_table_str(c->table, &status, row, c->tensor, model->tensors[i_tensor].name);
     qd_table_str(c->table, &status, row, c->role, role);
-    qd_table_i64(c->table, &status, row, c->layer, model->layers[i_tensor] < 0 ? QDISP_MISSING_I64 : model->layers[i_tensor]);
+    qd_table_i64(c->table, &status, row, c->layer,
+                 model->layers[i_tensor] < 0 ? QDISP_MISSING_I64 : model->layers[i_tensor]);
     qd_table_i64(c->table, &status, row, c->n, (int64_t)(all.n + all.n_non_finite));
     qd_table_i64(c->table, &status, row, c->n_non_finite, (int64_t)all.n_non_finite);
     qd_table_f64(c->table, &status, row, c->mean, all.mean);

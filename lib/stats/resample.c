@@ -72,7 +72,8 @@ static double bca_level(double z0, double accel, double p) {
 qdisp_status qdisp_bootstrap_ratio(qdisp_ctx *ctx, const double *a, const double *b, size_t n, double level,
                                    size_t n_resamples, uint64_t seed, double *low, double *high) {
     double sum_a = 0, sum_b = 0;
-    if (!a || !b || n < 3 || n > (1u << 20)) return qd_fail(ctx, QDISP_EINVAL, "bootstrap: %zu pairs, 3..2^20 needed", n);
+    if (!a || !b || n < 3 || n > (1u << 20))
+        return qd_fail(ctx, QDISP_EINVAL, "bootstrap: %zu pairs, 3..2^20 needed", n);
     if (!(level > 0 && level < 1) || n_resamples < 100 || n_resamples > 100000000)
         return qd_fail(ctx, QDISP_EINVAL, "bootstrap: level in (0, 1) and 100..1e8 resamples needed");
     for (size_t i = 0; i < n; i++) {
@@ -107,7 +108,8 @@ qdisp_status qdisp_bootstrap_ratio(qdisp_ctx *ctx, const double *a, const double
     return QDISP_OK;
 }
 
-qdisp_status qd_sign_flip_test(qdisp_ctx *ctx, const double *d, size_t n, size_t n_resamples, uint64_t seed, double *p) {
+qdisp_status qd_sign_flip_test(qdisp_ctx *ctx, const double *d, size_t n, size_t n_resamples, uint64_t seed,
+                               double *p) {
     double observed = 0, scale = 0;
     for (size_t i = 0; i < n; i++) observed += d[i], scale += fabs(d[i]);
     if (!isfinite(scale)) return qd_fail(ctx, QDISP_ENUMERIC, "sign-flip test: a difference is not finite");

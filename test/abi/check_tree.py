@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """House rules as tests: check_tree.py ROOT LIBQDISP_SO CC CXX
 
-Layers, unique file names, header names = map = exported symbols, headers alone in C99, C11 and C++11, calls that a library
-never makes, line lengths, paths."""
+Layers, unique file names, header names = map = exported symbols, headers alone in C99, C11 and C++11, calls that a
+library never makes, line lengths, prefixes."""
 import os
 import re
 import subprocess

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """transformers and tokenizers against qdisp: check_transformers.py QDISP MODEL TEXT_DIR
 
-Same ids, same loss of every line for MODEL, and the folder that `qdisp quantize` writes loads in transformers and scores
-as `qdisp eval` says. Needs torch, transformers, tokenizers (`./do interop` makes the environment)."""
+Same ids, same loss of every line for MODEL, and the folder that `qdisp quantize` writes loads in transformers and
+scores as `qdisp eval` says. Needs torch, transformers, tokenizers (`./do interop` makes the environment)."""
 import csv
 import io
 import os

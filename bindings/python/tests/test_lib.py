@@ -50,7 +50,8 @@ def test_configure(default_context):
     context = qdisp.configure(threads=1, isa="c")
     assert (context.threads, context.isa) == (1, "c") and "isa='c'" in repr(context)
     for arguments, error in [({"threads": 0}, ValueError), ({"threads": 2000}, ValueError),
-                             ({"threads": 1.5}, TypeError), ({"isa": 3}, TypeError), ({"isa": "no-such"}, qdisp.Error), ({"progress": 3}, TypeError)]:
+                             ({"threads": 1.5}, TypeError), ({"isa": 3}, TypeError),
+                             ({"isa": "no-such"}, qdisp.Error), ({"progress": 3}, TypeError)]:
         with pytest.raises(error):
             qdisp.configure(**arguments)
     assert _lib.context() is context
