@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define TINY_VOCAB 258 /* <s>, </s>, and a token a byte */
-#define TINY_MAX_TENSORS 64
+#define TINY_MAX_TENSORS 128
 
 typedef struct tiny {
     char config[512];

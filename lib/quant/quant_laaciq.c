@@ -259,12 +259,20 @@ static qdisp_status guard_value(laaciq *s, double *r, double *value) {
     return QDISP_OK;
 }
 
-/* Never worse on held-out calibration text than min-max and plain ACIQ: else the better of them is taken, and said. */
+/* A gain pays where many maps shrink together; a plan of one or two can do without. */
+static qdisp_status without_gain(const qdisp_model *model, qd_choice *c) {
+    (void)model;
+    memset(c->gains, 0, c->n_units);
+    return QDISP_OK;
+}
+
+/* Never worse on held-out calibration text than the same without gain, min-max and plain ACIQ: else the best of them is
+ * taken, and said. */
 static qdisp_status guard(laaciq *s, qd_choice *best, double *r) {
     static const struct {
         const char *name;
         qd_choose_one choose;
-    } rivals[] = {{"min-max", qd_rtn_choose}, {"aciq", qd_aciq_choose}};
+    } rivals[] = {{"no gain", without_gain}, {"min-max", qd_rtn_choose}, {"aciq", qd_aciq_choose}};
     double value, rival_value;
     char note[sizeof best->note] = "";
     copy_choices(s->choices, best, s->n);
