@@ -94,7 +94,7 @@ asan)
     install_packages
     build build-asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
     ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        meson test -C build-asan --no-rebuild --print-errorlogs --no-suite install "${@:2}" || true
+        meson test -C build-asan --no-rebuild --print-errorlogs --no-suite install --no-suite abi "${@:2}" || true
     python3 test/count.py build-asan/meson-logs/testlog.json
     ;;
 interop)
@@ -106,6 +106,9 @@ interop)
     ;;
 fuzz)
     install_packages
+    command -v clang >/dev/null && clang -fsanitize=fuzzer -x c - -o /dev/null 2>/dev/null \
+        <<<'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n ? 0 : 0; }' ||
+        { say "fuzzing needs clang with its run-time library: apt-get install clang libclang-rt-14-dev"; exit 1; }
     CC=clang build build-fuzz -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true
     test/hostile/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}"
     ;;

@@ -24,22 +24,20 @@ struct poptOption cli_common_table[] = {
 
 int cli_parse(int argc, const char **argv, struct poptOption *table, const char *usage, const char *details,
               const char **args, int n_min, int n_max) {
-    char line[256];
-    snprintf(line, sizeof line, "%s", usage);
-    /* a separate name, or popt would print "Usage: diagnose" */
+    const char *command = argv[0];
+    argv[0] = "qdisp"; /* popt's help then begins "Usage: qdisp COMMAND ..." */
     poptContext pc = poptGetContext("qdisp", argc, argv, table, 0);
-    poptSetOtherOptionHelp(pc, line);
+    poptSetOtherOptionHelp(pc, usage);
     int rc = poptGetNextOpt(pc), n = 0;
     if (rc < -1) {
         fprintf(stderr, "qdisp: %s: %s\nTry 'qdisp %s --help'.\n", poptBadOption(pc, POPT_BADOPTION_NOALIAS),
-                poptStrerror(rc), argv[0]);
+                poptStrerror(rc), command);
         poptFreeContext(pc);
         return CLI_USAGE;
     }
     if (cli_options.help) {
-        printf("Usage: qdisp %s\n\n%s\n\n", usage, details);
-        fflush(stdout);
         poptPrintHelp(pc, stdout, 0);
+        printf("\n%s\n", details);
         poptFreeContext(pc);
         return CLI_OK;
     }
@@ -52,7 +50,7 @@ int cli_parse(int argc, const char **argv, struct poptOption *table, const char 
     if (!cli_options.format) cli_options.format = "text";
     if (n >= n_min && !too_many && cli_options.threads >= 0) return -1;
     fprintf(stderr, "qdisp: %s\nUsage: qdisp %s\nTry 'qdisp %s --help'.\n",
-            too_many ? "too many arguments" : n < n_min ? "too few arguments" : "--threads is below 0", usage, argv[0]);
+            too_many ? "too many arguments" : n < n_min ? "too few arguments" : "--threads is below 0", usage, command);
     return CLI_USAGE;
 }
 

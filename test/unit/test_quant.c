@@ -374,8 +374,8 @@ TEST(gain_gives_back_what_clipping_takes) {
             CHECK_STATUS(qdisp_table_set_str(without, r, qdisp_table_find(without, "gain"), "A"), QDISP_OK);
         for (size_t l = 0; l < 3; l++) {
             double with_gain = total_shrink(la, m, c, l), plain = total_shrink(without, m, c, l);
-            /* a gain is half a step of 2^(1/64), 0.55 %, beside the right one for the mixture, and a language beside the
-             * mixture: a fifth of what 24 maps lose at 2 bits covers both */
+            /* a gain is half a step of 2^(1/64), 0.55 %, beside the right one for the mixture, and a language beside
+             * the mixture: a fifth of what 24 maps lose at 2 bits covers both */
             CHECK(plain > 0.5 && fabs(with_gain) < 0.2 * plain);
         }
         qdisp_table_free(la);
