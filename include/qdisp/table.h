@@ -79,8 +79,8 @@ QDISP_API size_t qdisp_report_n_tables(const qdisp_report *report);
 /* A table by index or by name; owned by the report; NULL if there is none. */
 QDISP_API const qdisp_table *qdisp_report_table(const qdisp_report *report, size_t i_table);
 QDISP_API const qdisp_table *qdisp_report_find(const qdisp_report *report, const char *name);
-/* Writes all tables: "text", "markdown", "csv" (tables separated by an empty line) or "json" (one
- * object with a member a table). Errors: as qdisp_table_write. */
+/* Writes all tables: "text", "markdown", "csv" (tables separated by an empty line) or "json" ({"report":
+ * name, "tables": {name: table}}). Errors: as qdisp_table_write. */
 QDISP_API qdisp_status qdisp_report_write(const qdisp_report *report, const char *format, qdisp_sink sink, void *user);
 /* Writes all tables to a file, as qdisp_table_save. */
 QDISP_API qdisp_status qdisp_report_save(const qdisp_report *report, const char *path, const char *format);
