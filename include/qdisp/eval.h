@@ -34,7 +34,7 @@ typedef struct qdisp_diagnose_options {
     uint64_t size;
     const char *methods;          /* comma-separated, default "rtn,aciq,la-aciq" */
     const char *bits;             /* comma-separated, default "8,4,3" */
-    int64_t group_size;           /* as in qdisp_quantizer_options; default channel */
+    int64_t group_size;           /* as in qdisp_quantizer_options; default 64 */
     const char *roles;            /* as in qdisp_quantizer_options */
     double calibration_share;     /* of the lines, default 0.5; the others evaluate */
     uint64_t seed;                /* of the split, default 0 */

@@ -25,7 +25,9 @@ typedef struct qdisp_quantizer_options {
     int64_t group_size;    /* weights of a row that share a threshold, 8.., or one of the above; default 64 */
     uint64_t full_range;   /* 1: 2^bits levels, -2^(b-1) .. 2^(b-1)-1; default 0: 2^bits - 1 symmetric levels */
     const char *roles; /* comma-separated roles to quantize, default "attn.qkv,attn.out,mlp.up,mlp.down"; "embed" too */
-    const char *objective; /* la-aciq: "worst" (default) or "mean" over languages of the predicted loss per byte */
+    /* la-aciq: "regret" (default): the largest damage of a language over what it would be under thresholds chosen for
+     * it alone; "worst" or "mean": of the predicted damage per byte over languages */
+    const char *objective;
     uint64_t n_steps;      /* la-aciq: steps of the dual, 1..1000, default 12 */
     double step;           /* la-aciq: eta of the multiplicative update, default 1.0 */
 } qdisp_quantizer_options;

@@ -15,7 +15,7 @@ static int run(int argc, const char **argv) {
         {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "tokenizer.json or its folder (default: the model's)", "PATH"},
         {"methods", 'm', POPT_ARG_STRING, &methods, 0, "quantizers (default: rtn,aciq,la-aciq)", "LIST"},
         {"bits", 'b', POPT_ARG_STRING, &bits, 0, "bit widths (default: 8,4,3)", "LIST"},
-        {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: channel (default), tensor or a number",
+        {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",
          "SIZE"},
         {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: attn.qkv,attn.out,mlp.up,mlp.down)", "LIST"},
         {"calibration-share", 0, POPT_ARG_DOUBLE, &share, 0, "share of the lines that calibrates (default: 0.5)", "X"},

@@ -71,7 +71,7 @@ static double plan_bits_per_weight(const qdisp_table *plan) {
 static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
     qd_quantizer_row *row = &d->rows[q];
     qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)row->bits,
-                                       .group_size = d->opt.group_size ? d->opt.group_size : QDISP_GROUP_CHANNEL,
+                                       .group_size = d->opt.group_size,
                                        .roles = d->opt.roles};
     qdisp_quantizer *quantizer = NULL;
     qdisp_table *plan = NULL, *losses = NULL, *comparison = NULL;

@@ -32,6 +32,7 @@ typedef struct laaciq {
     double **squares; /* [n]: [n_in] column sums of w^2 */
     qd_damage *damage; /* [QD_N_FOLDS * n * n_languages] of a fold, tensor and language */
     double *lambda;   /* [n_languages] */
+    double *reference; /* [n_languages]: what the damage of a language is measured by, 1 or its own optimum */
     bool fixed;       /* measure the choices as they are instead of choosing */
 } laaciq;
 
@@ -82,7 +83,7 @@ static void mix_energies(const laaciq *s, size_t i, float *omega) {
         for (size_t j = 0; j < c->n_in; j++) {
             double sum = 0;
             for (size_t l = 0; l < s->n_languages; l++)
-                if (p[l] > 0) sum += s->lambda[l] * s->tpb[l] / p[l] * e[l * c->n_in + j];
+                if (p[l] > 0) sum += s->lambda[l] * s->tpb[l] / (s->reference[l] * p[l]) * e[l * c->n_in + j];
             if (pass == 0) total += sum;
             else omega[j] = total > 0 ? (float)(sum / total * (double)c->n_in) : 1;
         }
@@ -202,6 +203,7 @@ static double objective(const laaciq *s, size_t fold, double *r) {
     double worst = 0, mean = 0;
     for (size_t l = 0; l < s->n_languages; l++) {
         r[l] = qd_damage_sum(s->damage + slot(s, fold, 0) * s->n_languages + l, s->n, s->n_languages, s->tpb[l]);
+        r[l] /= s->reference[l];
         if (r[l] > worst) worst = r[l];
         mean += r[l] / (double)s->n_languages;
     }
@@ -229,6 +231,20 @@ static void copy_choices(qd_choice *to, const qd_choice *from, size_t n) {
     }
 }
 
+/* Regret: the damage of every language under thresholds chosen for it alone. */
+static qdisp_status find_references(laaciq *s, double *r) {
+    for (size_t own = 0; own < s->n_languages; own++) {
+        for (size_t l = 0; l < s->n_languages; l++) s->lambda[l] = l == own;
+        QD_TRY(qd_parallel(s->q->ctx, s->n, step_tensor, s));
+        objective(s, 0, r);
+        /* kept aside: the references must all be 1 until the last is found */
+        s->reference[s->n_languages + own] = r[own] > 0 ? r[own] : 1;
+        QD_TRY(qd_progress(s->q->ctx, "planning", 0.5 * (double)(own + 1) / (double)s->n_languages));
+    }
+    memcpy(s->reference, s->reference + s->n_languages, s->n_languages * sizeof *s->reference);
+    return QDISP_OK;
+}
+
 /* The dual. best[n] receives the best iterate's choices. */
 static qdisp_status run_dual(laaciq *s, qd_choice *best, double *r, double *average) {
     bool mean = !strcmp(s->q->opt.objective, "mean"); /* linear in r: the even weights are optimal */
@@ -246,7 +262,7 @@ static qdisp_status run_dual(laaciq *s, qd_choice *best, double *r, double *aver
             copy_choices(best, s->choices, s->n);
         }
         update_lambda(s, r);
-        QD_TRY(qd_progress(s->q->ctx, "planning", (double)(step + 1) / (double)(n_steps + 1)));
+        QD_TRY(qd_progress(s->q->ctx, "planning", 0.5 + 0.5 * (double)(step + 1) / (double)(n_steps + 1)));
     }
     return QDISP_OK;
 }
@@ -309,6 +325,7 @@ static void laaciq_free(laaciq *s, qd_choice *best, double *r, double *average) 
     qd_free(ctx, s->damage);
     qd_free(ctx, s->lambda);
     qd_free(ctx, s->tpb);
+    qd_free(ctx, s->reference);
     qd_free(ctx, r);
     qd_free(ctx, average);
 }
@@ -325,9 +342,12 @@ static qdisp_status choose(const qdisp_quantizer *q, const qdisp_model *model, c
     s.damage = qd_alloc(ctx, QD_N_FOLDS * n * s.n_languages, sizeof *s.damage);
     s.lambda = qd_alloc(ctx, s.n_languages, sizeof *s.lambda);
     s.tpb = qd_alloc(ctx, s.n_languages, sizeof *s.tpb);
+    s.reference = qd_alloc(ctx, 2 * s.n_languages, sizeof *s.reference);
     qd_choice *best = qd_alloc(ctx, n, sizeof *best);
     double *r = qd_alloc(ctx, s.n_languages, sizeof *r), *average = qd_alloc(ctx, s.n_languages, sizeof *average);
-    if (!s.energy || !s.power || !s.squares || !s.damage || !s.lambda || !s.tpb || !best || !r || !average) goto done;
+    if (!s.energy || !s.power || !s.squares || !s.damage || !s.lambda || !s.tpb || !s.reference || !best || !r ||
+        !average)
+        goto done;
     for (size_t i = 0; i < n; i++) {
         best[i] = choices[i];
         best[i].clips = best[i].gains = NULL;
@@ -339,8 +359,10 @@ static qdisp_status choose(const qdisp_quantizer *q, const qdisp_model *model, c
     for (size_t l = 0; l < s.n_languages; l++) {
         s.tpb[l] = qd_calib_tokens_per_byte(calib, l);
         if (!isfinite(s.tpb[l])) s.tpb[l] = 1; /* a host that gave no bytes: then r is a loss per token */
+        s.reference[l] = 1;
     }
     for (size_t i = 0; i < n; i++) QD_TRY_GOTO(load_energies(&s, i));
+    if (!strcmp(q->opt.objective, "regret")) QD_TRY_GOTO(find_references(&s, r));
     QD_TRY_GOTO(run_dual(&s, best, r, average));
     status = guard(&s, best, r);
 done:

@@ -34,7 +34,7 @@ static qdisp_status check_options(qdisp_ctx *ctx, qdisp_quantizer_options *o) {
     if (o->bits == 0) o->bits = 4;
     if (o->group_size == 0) o->group_size = 64;
     if (!o->roles) o->roles = DEFAULT_ROLES;
-    if (!o->objective) o->objective = "worst";
+    if (!o->objective) o->objective = "regret";
     if (o->n_steps == 0) o->n_steps = 12;
     if (o->step == 0) o->step = 1;
     if (o->bits < 2 || o->bits > 8)
@@ -43,8 +43,8 @@ static qdisp_status check_options(qdisp_ctx *ctx, qdisp_quantizer_options *o) {
         return qd_fail(ctx, QDISP_EINVAL, "group_size: %lld is not 8 or more, -1 (channel) or -2 (tensor)",
                        (long long)o->group_size);
     if (o->full_range > 1) return qd_fail(ctx, QDISP_EINVAL, "full_range: 0 or 1");
-    if (strcmp(o->objective, "worst") && strcmp(o->objective, "mean"))
-        return qd_fail(ctx, QDISP_EINVAL, "objective: '%s' is not worst or mean", o->objective);
+    if (strcmp(o->objective, "regret") && strcmp(o->objective, "worst") && strcmp(o->objective, "mean"))
+        return qd_fail(ctx, QDISP_EINVAL, "objective: '%s' is not regret, worst or mean", o->objective);
     if (o->n_steps > 1000) return qd_fail(ctx, QDISP_EINVAL, "n_steps: at most 1000");
     if (!(o->step > 0 && o->step <= 100)) return qd_fail(ctx, QDISP_EINVAL, "step: %g is not in 0..100", o->step);
     return QDISP_OK;

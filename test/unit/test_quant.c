@@ -426,9 +426,8 @@ TEST(la_aciq_is_fair_and_never_worse_than_its_rivals) {
             double guard[4], fit[4];
             for (int k = 0; k < 4; k++) {
                 double r[2];
-                if (k == 1) o.objective = "mean";
+                o.objective = k == 0 ? "worst" : k == 1 ? "mean" : NULL;
                 plans[k] = plan_of(pair_model, pair_calib, k < 2 ? "la-aciq" : k == 2 ? "rtn" : "aciq", o);
-                o.objective = NULL;
                 regrets(plans[k], 1, r);
                 guard[k] = fmax(r[0], r[1]);
                 regrets(plans[k], 0, r);

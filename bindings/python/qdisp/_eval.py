@@ -42,7 +42,7 @@ def compare(base: Table, quantized: Table, n_resamples: int = 0) -> Table:
 
 def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.PathLike | None,
              corpus: Corpus | str | os.PathLike | Mapping[str, Any], methods: str | Iterable[str] | None = None,
-             bits: int | str | Iterable[int] | None = None, group_size: int | str = "channel",
+             bits: int | str | Iterable[int] | None = None, group_size: int | str = 64,
              roles: str | Iterable[str] | None = None, calibration_share: float = 0.5, seed: int = 0,
              n_resamples: int = 0) -> Report:
     """Which languages does a quantization of this model hurt? Calibrates on one part of the text, then predicts and
@@ -73,7 +73,7 @@ def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.P
     options.size = ffi.sizeof(options[0])
     lists = [c_list(methods, "methods"), c_list(bits, "bits"), c_list(roles, "roles")]
     options.methods, options.bits, options.roles = lists
-    options.group_size = group(group_size, lib.QDISP_GROUP_CHANNEL)
+    options.group_size = group(group_size, 64)
     options.calibration_share = calibration_share
     options.seed = whole(seed, "seed", 0, 2**64 - 1)
     options.n_resamples = whole(n_resamples, "n_resamples")

@@ -140,7 +140,8 @@ class Quantizer:
             "tensor": one a tensor.
         full_range: 2^bits levels instead of 2^bits - 1 symmetric ones.
         roles: roles to quantize, a list or comma-separated; None: attn.qkv, attn.out, mlp.up, mlp.down.
-        objective: la-aciq: "worst" (None) or "mean" over languages of the predicted loss per byte.
+        objective: la-aciq: "regret" (None): the largest damage of a language over what it would be under thresholds
+            chosen for it alone; "worst" or "mean" of the predicted damage per byte over languages.
         steps: la-aciq: steps of the dual, 0: the default.
         step: la-aciq: size of the multiplicative update, 0: the default.
 
