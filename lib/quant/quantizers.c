@@ -215,7 +215,9 @@ qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *m
     qd_choice *choices = NULL;
     size_t n = 0;
     if (q->method->needs_calib && !calib)
-        return qd_fail(q->ctx, QDISP_EINVAL, "%s needs a calibration: qdisp_calib_collect makes one", q->method->name);
+        return qd_fail(q->ctx, QDISP_EINVAL,
+                       "%s needs a calibration by language: 'qdisp calibrate' or qdisp_calib_collect makes one",
+                       q->method->name);
     if (calib) QD_TRY(qd_calib_check(calib, model));
     QD_TRY(qd_progress(q->ctx, "planning", 0));
     QD_TRY(qd_choices_make(q, model, &choices, &n));

@@ -43,7 +43,8 @@ const char *qd_column_format(const qdisp_table *table, size_t i_column) {
     double largest = 0;
     for (size_t i = 0; v && i < qdisp_table_n_rows(table); i++)
         if (isfinite(v[i]) && fabs(v[i]) > largest) largest = fabs(v[i]);
-    if (largest >= 1e7 || (largest > 0 && largest < 1e-3)) return "%.2e";
+    if (largest >= 1e7 || (largest > 0 && largest < 1e-5)) return "%.2e";
+    if (largest > 0 && largest < 1e-3) return "%.6f";
     return largest >= 1000 ? "%.0f" : largest >= 100 ? "%.1f" : largest >= 10 ? "%.2f" : largest >= 1 ? "%.3f" : "%.4f";
 }
 
