@@ -239,6 +239,7 @@ TEST(a_prediction_knows_nothing_of_the_language_left_out) {
 typedef struct watch {
     double last, most;
     int n_calls, n_back, n_asked, cancel_at;
+    unsigned n_threads; /* 0: two */
     char where[64];
 } watch;
 
@@ -260,7 +261,7 @@ static int on_cancelled(void *user) {
 
 static qdisp_status diagnose(watch *w, qdisp_diagnose_options o, qdisp_report **out) {
     qdisp_ctx_options c = {.size = sizeof c, .user = w, .progress = on_progress, .cancelled = on_cancelled,
-        .n_threads = 2};
+        .n_threads = w->n_threads ? w->n_threads : 2};
     qdisp_ctx *own = NULL;
     CHECK_STATUS(qdisp_ctx_new(&c, &own), QDISP_OK);
     qdisp_model *m = tiny_model(own, weights);
@@ -342,14 +343,18 @@ TEST(a_diagnosis_depends_on_its_seed_alone) {
 }
 
 TEST(a_diagnosis_can_be_cancelled_anywhere) {
-    watch whole = {.cancel_at = 1 << 30};
+    /* one thread: with more, how often worker 0 asks depends on how many tasks it gets, so a run could end before it
+     * has asked as often as the counted one; two threads are cancelled at the first question, which is always asked */
+    watch whole = {.cancel_at = 1 << 30, .n_threads = 1}, threaded = {.cancel_at = 1};
     qdisp_report *r = NULL;
     qdisp_diagnose_options o = {.bits = "3", .methods = "rtn,la-aciq", .n_resamples = 100};
+    CHECK_STATUS(diagnose(&threaded, o, &r), QDISP_ECANCELLED);
+    CHECK(r == NULL);
     CHECK_STATUS(diagnose(&whole, o, &r), QDISP_OK);
     qdisp_report_free(r);
     r = NULL;
     for (int at = 1; at < whole.n_asked; at += at < 10 ? 3 : whole.n_asked / 12 + 1) {
-        watch w = {.cancel_at = at};
+        watch w = {.cancel_at = at, .n_threads = 1};
         CHECK_STATUS(diagnose(&w, o, &r), QDISP_ECANCELLED);
         CHECK_HAS(qdisp_ctx_error(ctx), "cancelled");
         CHECK(r == NULL);
