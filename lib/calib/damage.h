@@ -14,8 +14,7 @@ typedef struct qd_damage {
  * and the language's energy[j] = E[x_j^2]; all [n_in]. */
 qd_damage qd_damage_of(const double *energy, const double *errors, const double *squares, const double *quantized,
                        size_t n_in);
-/* Over n maps, stride apart: noise adds up in energy, a shrinking of every map in amplitude; per byte by tokens a byte.
- */
+/* Over n maps, stride apart: noise adds up in energy, a shrinking of every map in amplitude; per byte. */
 double qd_damage_sum(const qd_damage *damage, size_t n, size_t stride, double tokens_per_byte);
 
 #endif

@@ -67,17 +67,34 @@ static double plan_bits_per_weight(const qdisp_table *plan) {
     return weights > 0 ? bits / weights : NAN;
 }
 
+static qdisp_status make_quantizer(const qd_diagnosis *d, size_t q, qdisp_quantizer **out) {
+    qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)d->rows[q].bits,
+                                       .group_size = d->opt.group_size, .roles = d->opt.roles};
+    return qdisp_quantizer_new(d->ctx, d->rows[q].method, &options, out);
+}
+
+/* Bad options show before the work starts: methods, bits, groups, and by the choices the roles. */
+static qdisp_status check_quantizers(const qd_diagnosis *d) {
+    for (size_t q = 0; q < d->n_rows; q++) {
+        qdisp_quantizer *quantizer;
+        qd_choice *choices;
+        size_t n_choices;
+        QD_TRY(make_quantizer(d, q, &quantizer));
+        qdisp_status status = qd_choices_make(quantizer, d->model, &choices, &n_choices);
+        if (status == QDISP_OK) qd_choices_free(d->ctx, choices, n_choices);
+        qdisp_quantizer_free(quantizer);
+        QD_TRY(status);
+    }
+    return QDISP_OK;
+}
+
 /* Plans, applies, predicts and measures one quantizer. */
 static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
-    qd_quantizer_row *row = &d->rows[q];
-    qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)row->bits,
-                                       .group_size = d->opt.group_size,
-                                       .roles = d->opt.roles};
     qdisp_quantizer *quantizer = NULL;
     qdisp_table *plan = NULL, *losses = NULL, *comparison = NULL;
     qdisp_model *quantized = NULL;
     size_t at = q * d->n_languages;
-    qdisp_status status = qdisp_quantizer_new(d->ctx, row->method, &options, &quantizer);
+    qdisp_status status = make_quantizer(d, q, &quantizer);
     qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, PLAN_SHARE);
     if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, d->model, d->calib, &plan);
     qd_progress_leave(d->ctx, range);
@@ -96,7 +113,7 @@ static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
                    d->n_languages * sizeof(double));
         memcpy(d->baseline, qdisp_table_f64(comparison, qdisp_table_find(comparison, "baseline_bpb")),
                d->n_languages * sizeof(double));
-        row->bits_per_weight = plan_bits_per_weight(plan);
+        d->rows[q].bits_per_weight = plan_bits_per_weight(plan);
     }
     qdisp_quantizer_free(quantizer);
     qdisp_table_free(plan);
@@ -203,18 +220,7 @@ static qdisp_status diagnose(qd_diagnosis *d, const qdisp_corpus *corpus, qdisp_
     qd_score scores[QD_N_PREDICTORS];
     qdisp_table *t = NULL;
     QD_TRY(parse_quantizers(d));
-    for (size_t q = 0; q < d->n_rows; q++) { /* a bad option shows before the work starts */
-        qdisp_quantizer *quantizer;
-        qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)d->rows[q].bits,
-                                           .group_size = d->opt.group_size, .roles = d->opt.roles};
-        qd_choice *choices;
-        size_t n_choices;
-        QD_TRY(qdisp_quantizer_new(d->ctx, d->rows[q].method, &options, &quantizer));
-        qdisp_status status = qd_choices_make(quantizer, d->model, &choices, &n_choices); /* its roles */
-        if (status == QDISP_OK) qd_choices_free(d->ctx, choices, n_choices);
-        qdisp_quantizer_free(quantizer);
-        QD_TRY(status);
-    }
+    QD_TRY(check_quantizers(d));
     if (d->opt.n_resamples && d->opt.n_resamples < 100)
         return qd_fail(d->ctx, QDISP_EINVAL, "n_resamples: %llu is below 100", (unsigned long long)d->opt.n_resamples);
     QD_TRY(prepare(d, corpus));

@@ -32,8 +32,8 @@ static int grid_half(int bits, bool full_range) {
 }
 
 double qd_grid_noise(int bits, bool full_range) {
-    double half =
-        grid_half(bits, full_range); /* step = alpha / half; uniform rounding error has variance step^2 / 12 */
+    /* step = alpha / half; uniform rounding error has variance step^2 / 12 */
+    double half = grid_half(bits, full_range);
     return 1 / (12 * half * half);
 }
 

@@ -49,8 +49,7 @@ float qd_gain_ratio(unsigned k);
 uint8_t qd_gain_code(double ratio);
 /* The grid of a threshold; false if the 16-bit scale overflows. alpha = 0 gives an all-zero grid. */
 bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *grid);
-/* E[noise] / alpha^2 of uniform rounding on that grid: the c of E[(|X| - a)+] = c a. For 2^b levels it is 1 / (3
- * 4^b). */
+/* E[noise] / alpha^2 of uniform rounding on that grid: the c of E[(|X| - a)+] = c a; 1 / (3 4^b) for 2^b levels. */
 double qd_grid_noise(int bits, bool full_range);
 /* Start column and length of a unit within its row. */
 void qd_unit_span(const qd_choice *c, size_t i_unit, size_t *i_row, size_t *first, size_t *n);

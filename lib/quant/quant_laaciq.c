@@ -1,14 +1,21 @@
 /* quant_laaciq.c - language-aware clipping. All languages share one weight matrix, so one set of thresholds has to
- * serve them all: minimise F = max over languages of r_l (or their mean), where r_l is the predicted damage per byte
- * (calib/damage.c), from D_l = sum_ij e_l[j] (w_ij - Q(w_ij))^2, P_l = sum_ij e_l[j] w_ij^2, e_l[j] = E_l[x_j^2].
- * Clipping shrinks: Q(w) keeps less than all of w's own direction, and what every map loses of it adds up over the
- * layers to a loss of first order that D does not see. So each unit's values are scaled by the gain that makes the
- * error orthogonal to the weights, sum_j omega_j w_j (w_j - gain Q(w_j)) = 0 (the weighted form of the bias correction
- * in section 3 of the ACIQ paper); engines store it as part of the scale, so it costs nothing. The dual is a weight
- * lambda_l a language. For fixed lambda the problem falls apart into units (groups, channels), each a search over
- * candidate thresholds under the column weights sum_l lambda_l tpb_l e_l[j] / P_l; then lambda_l <- lambda_l exp(eta
- * (r_l - mean r) / max r), normalised. The best iterate is kept, the average of all lambda is tried last. A step costs
- * one pass of the candidates over the weights, whatever the number of languages. */
+ * serve them all: minimise F over r_l, where the damage of language l (calib/damage.c) comes from D_l = sum_ij
+ * e_l[j] (w_ij - Q(w_ij))^2 and P_l = sum_ij e_l[j] w_ij^2, with e_l[j] = E_l[x_j^2].
+ *
+ * Objectives. "regret", the default: F = max r_l with r_l the damage over what it would be under thresholds chosen
+ * for l alone. "worst" and "mean": r_l is the damage per byte itself. Damage compares badly between languages (one
+ * with few tokens a byte looks safe and is then given up); in a regret such scales cancel.
+ *
+ * The dual is a weight lambda_l a language. For fixed lambda the problem falls apart into units (groups, channels),
+ * each a search over candidate thresholds under the column weights sum_l lambda_l tpb_l e_l[j] / (reference_l P_l),
+ * then lambda_l <- lambda_l exp(eta (r_l - mean r) / max r), normalised. The best iterate is kept, the average of
+ * all lambda is tried last. A step costs one pass of the candidates over the weights, whatever the number of
+ * languages; regret costs one more such pass a language, once.
+ *
+ * Gain. Clipping shrinks: Q(w) keeps less than all of w's own direction, and what every map loses of it adds up over
+ * the layers to a loss of first order that D does not see. So each unit's values are scaled by the gain that makes
+ * the error orthogonal to the weights, sum_j omega_j w_j (w_j - gain Q(w_j)) = 0 (the weighted form of the bias
+ * correction in section 3 of the ACIQ paper); engines store it as part of the scale, so it costs nothing. */
 #include "calib/damage.h"
 #include "quant/quant.h"
 
