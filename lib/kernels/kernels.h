@@ -1,4 +1,4 @@
-/* kernels.h - the table of inner loops. kernels_c.c is the specification: all instruction sets return its bits. */
+/* kernels.h - the table of inner loops. c_*.c are the specification: all instruction sets return its bits. */
 #ifndef QD_KERNELS_H
 #define QD_KERNELS_H
 

@@ -99,7 +99,7 @@ static inline bool vi_outside(vi x, int low, int high) {
     return _mm256_movemask_epi8(_mm256_or_si256(a, b)) != 0;
 }
 
-/* 2^n from the bits of n + QD_ROUND: see exp_one in kernels_c.c. */
+/* 2^n from the bits of n + QD_ROUND: see exp_one in c_forward.c. */
 static inline vf vi_power_of_two(vi shifted) {
     __m256i bias = _mm256_set1_epi32(127 - 0x4b400000);
     return VF(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(shifted.a, bias), 23)),

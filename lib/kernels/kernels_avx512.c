@@ -83,7 +83,7 @@ static inline bool vi_outside(vi x, int low, int high) {
     return (above | below) != 0;
 }
 
-/* 2^n from the bits of n + QD_ROUND: see exp_one in kernels_c.c. */
+/* 2^n from the bits of n + QD_ROUND: see exp_one in c_forward.c. */
 static inline vf vi_power_of_two(vi shifted) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(shifted, _mm512_set1_epi32(127 - 0x4b400000)), 23));
 }

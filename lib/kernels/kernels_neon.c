@@ -123,7 +123,7 @@ static inline float32x4_t power_of_two(int32x4_t shifted) {
     return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(shifted, vdupq_n_s32(127 - 0x4b400000)), 23));
 }
 
-/* 2^n from the bits of n + QD_ROUND: see exp_one in kernels_c.c. */
+/* 2^n from the bits of n + QD_ROUND: see exp_one in c_forward.c. */
 static inline vf vi_power_of_two(vi shifted) {
     return ONE(vf, power_of_two, shifted);
 }

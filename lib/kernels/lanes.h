@@ -61,6 +61,15 @@ static inline float qd_bits_float(uint32_t u) {
     return f;
 }
 
+/* In this order: a NaN in the first argument gives the second. */
+static inline float qd_min(float a, float b) {
+    return a < b ? a : b;
+}
+
+static inline float qd_max(float a, float b) {
+    return a > b ? a : b;
+}
+
 /* Folds 16 f64 lanes. */
 static inline double qd_fold(const double lanes[QD_STEP]) {
     double a[QD_STEP];

@@ -13,10 +13,10 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$root"
 $cc -std=c11 -D_GNU_SOURCE -O2 -ffp-contract=off -Iinclude -Ilib -Itest -static test/kernels/test_reference.c \
-    lib/kernels/cpu.c lib/kernels/isas.c lib/kernels/load.c lib/kernels/kernels_c.c lib/kernels/kernels_neon.c \
+    lib/kernels/cpu.c lib/kernels/isas.c lib/kernels/load.c lib/kernels/kernels_c.c lib/kernels/c_*.c lib/kernels/kernels_neon.c \
     -lm -o "$folder/reference"
 $cc -std=c11 -D_GNU_SOURCE -O2 -ffp-contract=off -Iinclude -Ilib -Itest -static test/kernels/test_kernels.c \
-    lib/kernels/cpu.c lib/kernels/isas.c lib/kernels/load.c lib/kernels/kernels_c.c lib/kernels/kernels_neon.c \
+    lib/kernels/cpu.c lib/kernels/isas.c lib/kernels/load.c lib/kernels/kernels_c.c lib/kernels/c_*.c lib/kernels/kernels_neon.c \
     -lm -o "$folder/kernels"
 if ! command -v qemu-aarch64 >/dev/null; then
     echo "skipped neon run: no qemu-aarch64; it compiles"
