@@ -49,16 +49,64 @@ QDISP_API qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out);
  * for all: its place k in "A-Za-z0-9-_" makes alpha = max|w| * 2^(-k/12), so "A" is min-max. gain is written likewise:
  * values are multiplied by 2^(k/64), which gives back what clipping takes. All three may be edited. calib may be NULL
  * for methods that do not need it. Errors: EINVAL (no calibration), EMISMATCH (of another model), ENUMERIC (weights
- * that are not finite, a scale beyond 16-bit floats: names the tensor), ECANCELLED, ENOMEM. Cost: la-aciq: n_steps
- * passes of 32 or 64 candidates a weight; memory of one tensor a thread. Progress: "planning". */
+ * that are not finite, a scale beyond 16-bit floats: names the tensor), ECANCELLED, ENOMEM. Cost: la-aciq: one
+ * pass of up to 32 or 64 candidates a weight, and n_steps of them over at most 256 rows a tensor, whatever the number
+ * of languages; memory of a few rows a thread. Progress: "planning". */
 QDISP_API qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *quantizer, const qdisp_model *model,
                                             const qdisp_calib *calib, qdisp_table **plan);
+
+/* One matrix of a host engine, for qdisp_quantizer_matrix. A sized struct: size = sizeof(qdisp_matrix). Pointers are
+ * borrowed for the call. */
+typedef struct qdisp_matrix {
+    uint64_t size;
+    const void *data; /* [n_out, n_in], row-major */
+    uint64_t dtype;   /* QDISP_DTYPE_F32, _F16 or _BF16 */
+    uint64_t n_out, n_in;
+    const double *energy; /* [n_languages, n_in]: E[x_j^2] of each language's inputs, >= 0; for methods that need it */
+    uint64_t n_languages;
+    const double *tokens_per_byte; /* [n_languages] > 0; NULL: all the same */
+} qdisp_matrix;
+
+/* Units of a matrix under a quantizer's group size: its groups (the last of a row may be shorter), rows, or 1. */
+QDISP_API size_t qdisp_quantizer_n_units(const qdisp_quantizer *quantizer, size_t n_out, size_t n_in);
+/* Chooses the thresholds of one matrix: steps[n_units] and scales[n_units], unit by unit in memory order. The code of a
+ * weight is q = clamp(round_half_even(w / step), -h, h) with h = 2^(bits-1) - 1 (full_range: -2^(bits-1) ..
+ * 2^(bits-1) - 1), its value q * scale; scale is step times the gain that gives back what clipping takes, and both are
+ * 16-bit floats. A step of 0 means that all weights are 0. Errors: EINVAL (sizes, no energy where the method needs it),
+ * EUNSUPPORTED (dtype), ENUMERIC (weights or energies that are not finite, a scale beyond 16-bit floats), ECANCELLED,
+ * ENOMEM. Cost: la-aciq: about one pass of up to 32 or 64 candidates a weight, whatever the number of languages. Runs
+ * on all threads of the context; the same numbers for any number of them. */
+QDISP_API qdisp_status qdisp_quantizer_matrix(const qdisp_quantizer *quantizer, const qdisp_matrix *matrix,
+                                              float *steps, float *scales);
 
 /* Applies a plan: a model that computes with the quantized weights, dequantized to f32, and shares the others with
  * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; gain if present; others are ignored. The same
  * plan and model give the same bits on every machine. Errors: EMISMATCH (a tensor the model lacks, a clip string of
  * another length: names the row), EINVAL (a value out of range: names row and column), ENUMERIC, ENOMEM. */
 QDISP_API qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_model *model, qdisp_model **out);
+
+/* Packed codes. A row of codes is one stream of bits, the first code in the lowest bits of the first byte, filled with
+ * zeros to a whole byte; a code q stands there as q + 2^(bits-1). Bytes of a row (0: bits is not 2..8), and groups of a
+ * row, of which the last may be shorter (0: group_size is neither 8 or more nor QDISP_GROUP_CHANNEL). Any thread. */
+QDISP_API size_t qdisp_packed_row_bytes(size_t n_columns, uint64_t bits);
+QDISP_API size_t qdisp_packed_n_groups(size_t n_columns, int64_t group_size);
+
+/* Rounds a matrix to nearest with a min-max scale a group, and packs the codes: the numbers of the method "rtn".
+ * data: [n_rows, n_columns], row-major, dtype F32, F16 or BF16, any alignment. bits: 2..8. group_size: 8 or more weights
+ * of a row (multiples of 8 are fastest), or QDISP_GROUP_CHANNEL. full_range: 0: codes -h..h, h = 2^(bits-1) - 1; 1:
+ * -2^(bits-1) .. 2^(bits-1) - 1. packed: [n_rows, row bytes]; scales: [n_rows, groups], 16-bit floats: a weight is
+ * code * scale. All arrays are the caller's. Errors: EINVAL (bits, group_size, sizes), EUNSUPPORTED (dtype), ENUMERIC (a
+ * weight that is not finite, a scale beyond 16-bit floats: names row and column), ECANCELLED, ENOMEM; on ENUMERIC and
+ * ECANCELLED packed and scales are partly written, as checking first would read everything twice. Cost: one pass over
+ * data, bound by memory; all threads of the context; the same bits for any number of them and on every machine. */
+QDISP_API qdisp_status qdisp_quantize_packed(qdisp_ctx *ctx, const void *data, qdisp_dtype dtype, size_t n_rows,
+                                             size_t n_columns, uint64_t bits, int64_t group_size, uint64_t full_range,
+                                             uint8_t *packed, uint16_t *scales);
+/* Back to floats: out[n_rows, n_columns] = code * scale. Arrays as above; exact, so quantizing the result under the same
+ * scales gives the same codes. Errors: EINVAL, ECANCELLED. */
+QDISP_API qdisp_status qdisp_dequantize_packed(qdisp_ctx *ctx, const uint8_t *packed, const uint16_t *scales,
+                                               size_t n_rows, size_t n_columns, uint64_t bits, int64_t group_size,
+                                               float *out);
 
 #ifdef __cplusplus
 }

@@ -9,7 +9,8 @@ float qd_clip_ratio(unsigned k) {
     static const float semitones[12] = {1.0f,         0.943874313f, 0.890898718f, 0.840896415f,
                                         0.793700526f, 0.749153538f, 0.707106781f, 0.667419927f,
                                         0.629960525f, 0.594603558f, 0.561231024f, 0.529731547f};
-    return ldexpf(semitones[k % 12], -(int)(k / 12));
+    static const float octaves[6] = {1.0f, 0.5f, 0.25f, 0.125f, 0.0625f, 0.03125f};
+    return semitones[k % 12] * octaves[k / 12 % 6];
 }
 
 float qd_gain_ratio(unsigned k) {
@@ -49,6 +50,29 @@ bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *g
     return true;
 }
 
+void qd_grids_make(const qd_kernels *kernels, float absmax, const float *ratios, size_t n_ratios, int bits,
+                   bool full_range, qd_grid *grids, size_t *n_fit) {
+    enum { BLOCK = 64 };
+    float scales[BLOCK], half = (float)grid_half(bits, full_range);
+    int32_t low = -grid_half(bits, full_range), high = full_range ? -low - 1 : -low;
+    size_t n = 0;
+    bool fits = true;
+    while (n < n_ratios && fits) {
+        size_t m = n_ratios - n < BLOCK ? n_ratios - n : BLOCK;
+        for (size_t k = 0; k < m; k++) scales[k] = absmax * ratios[n + k] / half;
+        kernels->round_f16(scales, m, scales);
+        for (size_t k = 0; k < m; k++) {
+            float inverse = 1 / scales[k];
+            grids[n + k] = (qd_grid){scales[k], scales[k] > 0 ? inverse : 0, low, high};
+            fits = fits && isfinite(scales[k]);
+        }
+        n += m;
+    }
+    if (!fits)
+        for (n = 0; isfinite(grids[n].scale);) n++;
+    *n_fit = n;
+}
+
 size_t qd_unit_count(size_t n_out, size_t n_in, int64_t group_size, size_t *units_per_row) {
     *units_per_row = group_size == QDISP_GROUP_TENSOR    ? 0
                      : group_size == QDISP_GROUP_CHANNEL ? 1
@@ -63,56 +87,40 @@ void qd_unit_span(const qd_choice *c, size_t i_unit, size_t *i_row, size_t *firs
     if (c->group_size > 0 && *n > (size_t)c->group_size) *n = (size_t)c->group_size;
 }
 
-const float *qd_choice_weights(const qdisp_model *model, const qd_choice *c, float *buffer) {
-    const qdisp_tensor *t = &model->tensors[c->i_tensor];
-    return qd_load_f32(model->ctx->kernels, t->data, (qdisp_dtype)t->dtype, 0, c->n_out * c->n_in, buffer);
+const float *qd_choice_weights(qdisp_ctx *ctx, const qd_choice *c, float *buffer) {
+    return qd_load_f32(ctx->kernels, c->data, c->dtype, 0, c->n_out * c->n_in, buffer);
 }
 
-qdisp_status qd_tensor_work_open(const qdisp_model *model, const qd_choice *c, qd_tensor_work *out) {
-    qd_tensor_work work = {.ctx = model->ctx};
-    work.buffer = qd_alloc_aligned(model->ctx, c->n_out * c->n_in, sizeof(float));
-    work.row = qd_alloc_aligned(model->ctx, c->n_in, sizeof(float));
-    if (!work.buffer || !work.row) {
-        qd_tensor_work_close(&work);
-        return QDISP_ENOMEM;
-    }
-    work.w = qd_choice_weights(model, c, work.buffer);
-    *out = work;
-    return QDISP_OK;
-}
-
-void qd_tensor_work_close(qd_tensor_work *work) {
-    qd_free_aligned(work->ctx, work->buffer);
-    qd_free_aligned(work->ctx, work->row);
-}
-
-qdisp_status qd_unit_absmax(const qdisp_model *model, const qd_choice *c, const float *w, size_t n, float *absmax) {
-    *absmax = model->ctx->kernels->abs_max(w, n);
+qdisp_status qd_unit_absmax(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, float *absmax) {
+    *absmax = ctx->kernels->abs_max(w, n);
     if (isfinite(*absmax)) return QDISP_OK;
-    return qd_fail(model->ctx, QDISP_ENUMERIC, "%s: a weight is not finite", model->tensors[c->i_tensor].name);
+    return qd_fail(ctx, QDISP_ENUMERIC, "%s: a weight is not finite", c->name);
 }
 
-static qdisp_status make_grid(const qdisp_model *model, const qd_choice *c, float alpha, size_t i_unit, qd_grid *grid) {
+static qdisp_status make_grid(qdisp_ctx *ctx, const qd_choice *c, float alpha, size_t i_unit, qd_grid *grid) {
     if (qd_grid_make(alpha, qd_gain_ratio(c->gains[i_unit]), c->bits, c->full_range, grid)) return QDISP_OK;
-    return qd_fail(model->ctx, QDISP_ENUMERIC, "%s: a scale of %g does not fit a 16-bit float",
-                   model->tensors[c->i_tensor].name, (double)alpha);
+    return qd_fail(ctx, QDISP_ENUMERIC, "%s: a scale of %g does not fit a 16-bit float", c->name, (double)alpha);
 }
 
-qdisp_status qd_quantize_row(const qdisp_model *model, const qd_choice *c, size_t i_row, const float *w, float *out) {
-    const qd_kernels *kernels = model->ctx->kernels;
+qdisp_status qd_unit_grid(qdisp_ctx *ctx, const qd_choice *c, float absmax, size_t i_unit, qd_grid *grid) {
+    return make_grid(ctx, c, absmax * qd_clip_ratio(c->clips[i_unit]), i_unit, grid);
+}
+
+qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out) {
+    const qd_kernels *kernels = ctx->kernels;
     qd_grid grid;
     float absmax;
     if (c->units_per_row == 0) {
-        QD_TRY(qd_unit_absmax(model, c, w, c->n_in, &absmax));
-        QD_TRY(make_grid(model, c, c->alpha, 0, &grid));
+        QD_TRY(qd_unit_absmax(ctx, c, w, c->n_in, &absmax));
+        QD_TRY(make_grid(ctx, c, c->alpha, 0, &grid));
         kernels->quantize(w, c->n_in, &grid, out);
         return QDISP_OK;
     }
     for (size_t u = i_row * c->units_per_row; u < (i_row + 1) * c->units_per_row; u++) {
         size_t row, first, n;
         qd_unit_span(c, u, &row, &first, &n);
-        QD_TRY(qd_unit_absmax(model, c, w + first, n, &absmax));
-        QD_TRY(make_grid(model, c, absmax * qd_clip_ratio(c->clips[u]), u, &grid));
+        QD_TRY(qd_unit_absmax(ctx, c, w + first, n, &absmax));
+        QD_TRY(qd_unit_grid(ctx, c, absmax, u, &grid));
         kernels->quantize(w + first, n, &grid, out + first);
     }
     return QDISP_OK;

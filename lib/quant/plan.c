@@ -139,7 +139,9 @@ static qdisp_status parse_row(const plan_columns *p, size_t row, const qdisp_mod
     if (!levels || (strcmp(levels, "narrow") && strcmp(levels, "full")))
         return qd_fail(ctx, QDISP_EINVAL, "plan row %zu: levels is not narrow or full", row + 1);
     const qd_linear *linear = &model->linears[i];
-    *c = (qd_choice){.i_tensor = linear->i_weight, .i_linear = i, .n_out = linear->n_out, .n_in = linear->n_in,
+    const qdisp_tensor *t = &model->tensors[linear->i_weight];
+    *c = (qd_choice){.name = t->name, .data = t->data, .dtype = (qdisp_dtype)t->dtype,
+                     .i_tensor = linear->i_weight, .i_linear = i, .n_out = linear->n_out, .n_in = linear->n_in,
                      .bits = (int)bits, .full_range = !strcmp(levels, "full"), .group_size = (int64_t)group_size,
                      .alpha = (float)alpha};
     c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
@@ -167,9 +169,9 @@ static qdisp_status apply_one(void *arg, size_t i, unsigned i_worker) {
     (void)i_worker;
     float *out = job->data[i] = qd_alloc_aligned(job->model->ctx, c->n_out * c->n_in, sizeof *out);
     if (!out) return QDISP_ENOMEM;
-    const float *w = qd_choice_weights(job->model, c, out); /* widened in place, then quantized in place */
+    const float *w = qd_choice_weights(job->model->ctx, c, out); /* widened in place, then quantized in place */
     for (size_t row = 0; row < c->n_out; row++)
-        QD_TRY(qd_quantize_row(job->model, c, row, w + row * c->n_in, out + row * c->n_in));
+        QD_TRY(qd_quantize_row(job->model->ctx, c, row, w + row * c->n_in, out + row * c->n_in));
     return QDISP_OK;
 }
 

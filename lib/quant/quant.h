@@ -19,9 +19,13 @@ struct qdisp_quantizer {
     char *roles, *objective;
 };
 
-/* What is chosen for one tensor. Units are its groups, channels or the tensor itself, in memory order. */
+/* One matrix, [n_out, n_in] of f32, f16 or bf16, and what is chosen for it. Units are its groups, channels or the
+ * matrix itself, in memory order. */
 typedef struct qd_choice {
-    size_t i_tensor, i_linear;
+    const char *name; /* for messages */
+    const void *data;
+    qdisp_dtype dtype;
+    size_t i_tensor, i_linear; /* of the model, if it is one of a model's */
     size_t n_out, n_in, n_units, units_per_row; /* tensor: 1 unit, units_per_row 0 */
     int bits;
     bool full_range;
@@ -33,13 +37,25 @@ typedef struct qd_choice {
     char note[96];
 } qd_choice;
 
-/* A method: one file and one row in the list of methods (lib/meson.build). choose fills clips or alpha, error_rel_model
- * (or NaN) and note. */
+/* E[x_j^2] of a language, fold and matrix: scale * squares[n_in]; squares NULL: nothing known. */
+typedef struct qd_energy {
+    const double *squares;
+    double scale;
+} qd_energy;
+
+/* What the languages send into n_choices matrices, in the order of the choices. */
+typedef struct qd_languages {
+    size_t n, n_choices;
+    const double *tokens_per_byte; /* [n] */
+    const qd_energy *energies;     /* [QD_N_FOLDS][n_choices][n] */
+} qd_languages;
+
+/* A method: one file and one row in the list of methods (lib/meson.build). choose fills clips or alpha, gains,
+ * error_rel_model (or NaN) and note. languages is NULL without a calibration. */
 typedef struct qd_method {
     const char *name, *needs, *paper;
     bool needs_calib;
-    qdisp_status (*choose)(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
-                           qd_choice *choices, size_t n);
+    qdisp_status (*choose)(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n);
 } qd_method;
 
 /* 2^(-k/12) as an f32, from a table: the same bits everywhere. */
@@ -49,33 +65,28 @@ float qd_gain_ratio(unsigned k);
 uint8_t qd_gain_code(double ratio);
 /* The grid of a threshold; false if the 16-bit scale overflows. alpha = 0 gives an all-zero grid. */
 bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *grid);
+/* The grids of candidates alpha = absmax * ratios[k], gain 1: the same numbers, many at a time. *n_fit: those before the
+ * first whose scale overflows; the others are not to be used. */
+void qd_grids_make(const qd_kernels *kernels, float absmax, const float *ratios, size_t n_ratios, int bits,
+                   bool full_range, qd_grid *grids, size_t *n_fit);
 /* E[noise] / alpha^2 of uniform rounding on that grid: the c of E[(|X| - a)+] = c a; 1 / (3 4^b) for 2^b levels. */
 double qd_grid_noise(int bits, bool full_range);
+/* ACIQ's threshold of x[n], the root a of sum e (|x| - a)+ = c a sum e; e[n] >= 0, NULL: 1. *ratio is where to start in
+ * units of the mean |x| (0: nothing known) and becomes where it ended; the result does not depend on it. */
+float qd_aciq_solve(const qd_kernels *kernels, const float *x, const float *e, size_t n, double c, double *ratio);
 /* Start column and length of a unit within its row. */
 void qd_unit_span(const qd_choice *c, size_t i_unit, size_t *i_row, size_t *first, size_t *n);
 /* Number of units of a shape. */
 size_t qd_unit_count(size_t n_out, size_t n_in, int64_t group_size, size_t *units_per_row);
 
-/* The f32 weights of a choice's tensor, widened into buffer[n_out * n_in] unless they can be used in place. */
-const float *qd_choice_weights(const qdisp_model *model, const qd_choice *c, float *buffer);
-/* Quantizes one row: out[n_in]. Absolute maxima are taken from w. ENUMERIC names the tensor. */
-qdisp_status qd_quantize_row(const qdisp_model *model, const qd_choice *c, size_t i_row, const float *w, float *out);
-/* The threshold of a unit under code k; ENUMERIC if a weight is not finite. */
-qdisp_status qd_unit_absmax(const qdisp_model *model, const qd_choice *c, const float *w, size_t n, float *absmax);
-/* Choices that need one tensor at a time: round to nearest and ACIQ (la-aciq's guard compares with them). */
-typedef qdisp_status (*qd_choose_one)(const qdisp_model *model, qd_choice *c);
-qdisp_status qd_rtn_choose(const qdisp_model *model, qd_choice *c);
-qdisp_status qd_aciq_choose(const qdisp_model *model, qd_choice *c);
-/* Runs one over all choices, tensors in parallel. */
-qdisp_status qd_choose_each(qdisp_ctx *ctx, const qdisp_model *model, qd_choice *choices, size_t n, qd_choose_one one);
-/* Scratch of a task over one tensor: its weights as f32 (NULL if they are in place) and a quantized row. */
-typedef struct qd_tensor_work {
-    qdisp_ctx *ctx;
-    float *buffer, *row;
-    const float *w;
-} qd_tensor_work;
-qdisp_status qd_tensor_work_open(const qdisp_model *model, const qd_choice *c, qd_tensor_work *out);
-void qd_tensor_work_close(qd_tensor_work *work);
+/* The f32 weights of a choice's matrix, widened into buffer[n_out * n_in] unless they can be used in place. */
+const float *qd_choice_weights(qdisp_ctx *ctx, const qd_choice *c, float *buffer);
+/* Quantizes one row: out[n_in]. Absolute maxima are taken from w. ENUMERIC names the matrix. */
+qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out);
+/* The largest |w| of a unit; ENUMERIC if a weight is not finite. */
+qdisp_status qd_unit_absmax(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, float *absmax);
+/* The grid of a unit, its gain included; ENUMERIC if a scale overflows. */
+qdisp_status qd_unit_grid(qdisp_ctx *ctx, const qd_choice *c, float absmax, size_t i_unit, qd_grid *grid);
 
 /* Choices for the tensors that roles name, units counted and clips allocated; free with qd_choices_free. */
 qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model, qd_choice **choices, size_t *n);

@@ -2,41 +2,47 @@
  * quantization of convolution networks for rapid-deployment", NeurIPS 2019. The clipping threshold a minimises
  * E[((|X| - a)+)^2] + c a^2, c the rounding noise of the grid at a = 1. The derivative vanishes where E[(|X| - a)+]
  * = c a for every law of X; the objective is convex, so the root is unique. It is found on the weights themselves:
- * f(a) = sum (|x| - a)+ - n c a is convex, decreasing and piecewise linear, so Newton's steps from a = 0 rise
- * monotonically to the root and end on it exactly after finitely many: a' = sum_{|x| > a} |x| / (#{|x| > a} + n c). */
-#include "quant/quant.h"
+ * f(a) = sum (|x| - a)+ - n c a is convex, decreasing and piecewise linear, so Newton's steps from the left of the root
+ * rise monotonically and end on it exactly after finitely many, and a step from its right leads to its left:
+ * a' = sum_{|x| > a} |x| / (#{|x| > a} + n c). The root does not depend on the start; a good one saves passes. */
+#include "quant/rows.h"
 
 #include <math.h>
 #include <string.h>
 
-#define MAX_NEWTON 100
+enum { MAX_NEWTON = 100, SAMPLE = 1 << 16 };
 
-static float solve(const float *x, size_t n, double c) {
-    double a = 0;
+/* The largest float up to a: the same floats are above both. */
+static float float_below(double a) {
+    float f = (float)a;
+    return (double)f > a ? nextafterf(f, 0.0f) : f;
+}
+
+/* A step from *a, given the sums above it; false on the root (steps that matter are far larger than rounding's 1e-12). */
+static bool newton(const double sums[2], double weight, double c, double *a) {
+    double from = *a;
+    *a = sums[0] / (sums[1] + weight * c);
+    return fabs(*a - from) > 1e-12 * from;
+}
+
+float qd_aciq_solve(const qd_kernels *kernels, const float *x, const float *e, size_t n, double c, double *ratio) {
+    double sums[2], a = 0;
+    kernels->excess_sums(x, e, n, -1.0f, sums);
+    if (!(sums[0] > 0)) return 0;
+    double weight = sums[1], mean = sums[0] / weight;
+    a = mean * (*ratio > 0 ? *ratio : 1 / (1 + c));
     for (int step = 0; step < MAX_NEWTON; step++) {
-        double sum = 0;
-        size_t n_above = 0;
-        for (size_t i = 0; i < n; i++) {
-            double magnitude = fabs((double)x[i]);
-            bool above = magnitude > a;
-            sum += above ? magnitude : 0;
-            n_above += above;
-        }
-        double next = sum / ((double)n_above + (double)n * c);
-        if (!(next > a * (1 + 1e-12))) break;
-        a = next;
+        kernels->excess_sums(x, e, n, float_below(a), sums);
+        if (!newton(sums, weight, c, &a)) break;
     }
+    *ratio = a / mean;
     return (float)a;
 }
 
-/* Mean of the model's error: clip error plus rounding noise. */
-static double model_error(const float *x, size_t n, double a, double c) {
-    double clip = 0;
-    for (size_t i = 0; i < n; i++) {
-        double excess = fabs((double)x[i]) - a;
-        clip += excess > 0 ? excess * excess : 0;
-    }
-    return clip + (double)n * c * a * a;
+/* Adds the model's error (clip error plus rounding noise) to sums[0] and the energy to sums[1]. */
+static void model_error(const qd_kernels *kernels, const float *x, size_t n, float a, double c, double *sums) {
+    sums[0] += kernels->excess_squares(x, n, a) + (double)n * c * (double)a * (double)a;
+    sums[1] += kernels->excess_squares(x, n, 0.0f);
 }
 
 /* The code whose threshold is nearest to a on the logarithmic scale. */
@@ -46,40 +52,83 @@ static uint8_t nearest_clip(float a, float absmax) {
     return (uint8_t)(k < 0 ? 0 : k > QD_N_CLIPS - 1 ? QD_N_CLIPS - 1 : k);
 }
 
-qdisp_status qd_aciq_choose(const qdisp_model *model, qd_choice *c) {
-    double noise = qd_grid_noise(c->bits, c->full_range), energy = 0, error = 0;
-    qd_tensor_work work;
-    qdisp_status status;
-    float absmax;
-    QD_TRY(qd_tensor_work_open(model, c, &work));
-    size_t n_all = c->n_out * c->n_in;
-    memset(c->gains, 0, c->n_units);
-    for (size_t i = 0; i < n_all; i++) energy += (double)work.w[i] * (double)work.w[i];
-    if (c->units_per_row == 0) {
-        QD_TRY_GOTO(qd_unit_absmax(model, c, work.w, n_all, &absmax));
-        c->alpha = solve(work.w, n_all, noise);
-        if (c->alpha > absmax) c->alpha = absmax;
-        error = model_error(work.w, n_all, (double)c->alpha, noise);
-    }
-    for (size_t u = 0; c->units_per_row && u < c->n_units; u++) {
-        size_t row, first, n;
-        qd_unit_span(c, u, &row, &first, &n);
-        const float *x = work.w + row * c->n_in + first;
-        QD_TRY_GOTO(qd_unit_absmax(model, c, x, n, &absmax));
-        c->clips[u] = nearest_clip(solve(x, n, noise), absmax);
-        error += model_error(x, n, (double)(absmax * qd_clip_ratio(c->clips[u])), noise);
-    }
-    c->error_rel_model = energy > 0 ? error / energy : NAN;
-    status = QDISP_OK;
-done:
-    qd_tensor_work_close(&work);
-    return status;
+static qdisp_status group_choose(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                 float *q, double *sums) {
+    qd_choice *c = rows->c;
+    const qd_kernels *kernels = rows->ctx->kernels;
+    double noise = qd_grid_noise(c->bits, c->full_range), ratio = 0; /* units are alike: start where the last one ended */
+    (void)user, (void)q;
+    for (size_t r = 0; r < h; r++)
+        for (size_t u = i_rows[r] * c->units_per_row; u < (i_rows[r] + 1) * c->units_per_row; u++) {
+            size_t row, first, n;
+            float absmax;
+            qd_unit_span(c, u, &row, &first, &n);
+            const float *x = w + r * c->n_in + first;
+            QD_TRY(qd_unit_absmax(rows->ctx, c, x, n, &absmax));
+            c->clips[u] = nearest_clip(qd_aciq_solve(kernels, x, NULL, n, noise, &ratio), absmax);
+            model_error(kernels, x, n, absmax * qd_clip_ratio(c->clips[u]), noise, sums);
+        }
+    return QDISP_OK;
 }
 
-static qdisp_status choose(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
-                           qd_choice *choices, size_t n) {
-    (void)calib;
-    return qd_choose_each(q->ctx, model, choices, n, qd_aciq_choose);
+static qdisp_status group_excess(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                 float *q, double *sums) {
+    double above[2];
+    (void)i_rows, (void)q;
+    rows->ctx->kernels->excess_sums(w, NULL, h * rows->c->n_in, float_below(*(const double *)user), above);
+    sums[0] += above[0];
+    sums[1] += above[1];
+    return QDISP_OK;
+}
+
+static qdisp_status group_error(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                float *q, double *sums) {
+    const qd_choice *c = rows->c;
+    (void)user, (void)i_rows, (void)q;
+    model_error(rows->ctx->kernels, w, h * c->n_in, c->alpha, qd_grid_noise(c->bits, c->full_range), sums);
+    return QDISP_OK;
+}
+
+/* The root for all the rows, a pass a step, from *a. */
+static qdisp_status solve_rows(const qd_rows *rows, double noise, double *a) {
+    double above[2], weight = (double)rows->n * (double)rows->c->n_in;
+    for (int step = 0; step < MAX_NEWTON; step++) {
+        QD_TRY(qd_rows_run(rows, group_excess, a, above, 2));
+        if (!newton(above, weight, noise, a)) break;
+    }
+    return QDISP_OK;
+}
+
+/* One threshold: from that of some of the rows. The error's rounding noise is added a group of rows at a time, which sums
+ * to all. */
+static qdisp_status choose_matrix(const qd_rows *rows, float absmax, double *sums) {
+    double a = 0, noise = qd_grid_noise(rows->c->bits, rows->c->full_range);
+    qd_rows sample = *rows;
+    sample.n = SAMPLE / rows->c->n_in < QD_ROW_GROUP ? QD_ROW_GROUP : SAMPLE / rows->c->n_in;
+    if (sample.n < rows->n / 4) QD_TRY(solve_rows(&sample, noise, &a));
+    QD_TRY(solve_rows(rows, noise, &a));
+    rows->c->alpha = fminf((float)a, absmax);
+    return qd_rows_run(rows, group_error, NULL, sums, 2);
+}
+
+qdisp_status qd_aciq_choose(const qd_rows *rows) {
+    qd_choice *c = rows->c;
+    double sums[2] = {0, 0};
+    float absmax;
+    memset(c->gains, 0, c->n_units);
+    if (c->units_per_row) {
+        QD_TRY(qd_rows_run(rows, group_choose, NULL, sums, 2));
+    } else {
+        QD_TRY(qd_rows_absmax(rows, &absmax));
+        QD_TRY(choose_matrix(rows, absmax, sums));
+    }
+    c->error_rel_model = sums[1] > 0 ? sums[0] / sums[1] : NAN;
+    return QDISP_OK;
+}
+
+static qdisp_status choose(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n) {
+    (void)languages;
+    return qd_choose_each(q->ctx, choices, n, qd_aciq_choose);
 }
 
 const qd_method qd_method_aciq = {"aciq", "weights", "Banner, Nahshan, Soudry 2019", false, choose};

@@ -2,220 +2,377 @@
  * serve them all: minimise F over r_l, where the damage of language l (calib/damage.c) comes from D_l = sum_ij
  * e_l[j] (w_ij - Q(w_ij))^2 and P_l = sum_ij e_l[j] w_ij^2, with e_l[j] = E_l[x_j^2].
  *
- * Objectives. "regret", the default: F = max r_l with r_l the damage over what it would be under thresholds chosen
- * for l alone. "worst" and "mean": r_l is the damage per byte itself. Damage compares badly between languages (one
- * with few tokens a byte looks safe and is then given up); in a regret such scales cancel.
+ * Objectives. "regret", the default: F = max r_l with r_l the damage over what it would be at best for l alone with one
+ * clipping ratio a matrix. "worst" and "mean": r_l is the damage per byte itself. Damage compares badly between
+ * languages (one with few tokens a byte looks safe and is then given up); in a regret such scales cancel.
  *
  * The dual is a weight lambda_l a language. For fixed lambda the problem falls apart into units (groups, channels),
  * each a search over candidate thresholds under the column weights sum_l lambda_l tpb_l e_l[j] / (reference_l P_l),
- * then lambda_l <- lambda_l exp(eta (r_l - mean r) / max r), normalised. The best iterate is kept, the average of
- * all lambda is tried last. A step costs one pass of the candidates over the weights, whatever the number of
- * languages; regret costs one more such pass a language, once.
+ * then lambda_l <- lambda_l exp(eta (r_l - mean r) / max r), normalised. The weights of the best iterate are kept, the
+ * average of all lambda is tried last.
+ *
+ * Cost. Nothing that touches the weights grows with the number of languages: the references come from one table
+ * E[k][j] = sum_i (w_ij - Q_k(w_ij))^2 for all of them (D = e E^T), a step's damages from one vector of column errors.
+ * The dual, the references and the guard look at N_SAMPLE rows of a matrix that has more, evenly spaced: they are sums
+ * over rows, and lambda needs no more digits. The choice under the final lambda is made for every row.
  *
  * Gain. Clipping shrinks: Q(w) keeps less than all of w's own direction, and what every map loses of it adds up over
  * the layers to a loss of first order that D does not see. So each unit's values are scaled by the gain that makes
  * the error orthogonal to the weights, sum_j omega_j w_j (w_j - gain Q(w_j)) = 0 (the weighted form of the bias
  * correction in section 3 of the ACIQ paper); engines store it as part of the scale, so it costs nothing. */
 #include "calib/damage.h"
-#include "quant/quant.h"
+#include "quant/rows.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Candidate codes: thresholds of groups never pay below 2^(-31/12) = 1/6 of the maximum; whole channels and tensors of
- * heavy-tailed weights can, so they get the whole range. */
-#define N_GROUP_CANDIDATES 32
+enum {
+    N_SAMPLE = 256,
+    /* Candidate codes: thresholds of groups never pay below 2^(-31/12) = 1/6 of the maximum; whole channels and tensors
+     * of heavy-tailed weights can, so they get the whole range. */
+    N_GROUP_CANDIDATES = 32,
+    BATCH = 8, /* candidates tried before asking whether more can help */
+    REFERENCE_STEP = 2 /* every second candidate for the references */
+};
+
+/* What stays of a matrix between steps. */
+typedef struct matrix {
+    float *omega;    /* [n_in] column weights of the mixture, mean 1 */
+    double *total;   /* [n_in + 1] their running sums */
+    double *squares; /* [n_in] column sums of w^2 over the sampled rows */
+    double *power;   /* [n_languages] P_l over them, fit fold */
+    float absmax;    /* of all of it, for a threshold a tensor */
+} matrix;
 
 typedef struct laaciq {
     const qdisp_quantizer *q;
-    const qdisp_model *model;
-    const qdisp_calib *calib;
+    qdisp_ctx *ctx;
+    const qd_languages *languages;
     qd_choice *choices;
     size_t n, n_languages;
-    double *tpb;      /* [n_languages] tokens per byte */
-    double **energy;  /* [QD_N_FOLDS * n]: [n_languages][n_in] of a fold and tensor */
-    double **power;   /* the same shape [n_languages]: P_l of a fold and tensor */
-    double **squares; /* [n]: [n_in] column sums of w^2 */
-    qd_damage *damage; /* [QD_N_FOLDS * n * n_languages] of a fold, tensor and language */
-    double *lambda;   /* [n_languages] */
+    matrix *matrices;  /* [n] */
+    qd_damage *damage; /* [n][n_languages] */
+    double *lambda;    /* [n_languages] */
     double *reference; /* [n_languages]: what the damage of a language is measured by, 1 or its own optimum */
-    bool fixed;       /* measure the choices as they are instead of choosing */
+    float ratios[QD_N_CLIPS]; /* of the candidates */
+    float every[QD_N_CLIPS / REFERENCE_STEP]; /* those of the references */
 } laaciq;
 
-static size_t slot(const laaciq *s, size_t fold, size_t i) {
-    return fold * s->n + i;
+static const qd_energy *energy_of(const laaciq *s, size_t fold, size_t i, size_t l) {
+    return &s->languages->energies[(fold * s->n + i) * s->n_languages + l];
 }
 
-/* Energies of the two folds; languages without guard text guard with what they have. */
-static qdisp_status load_energies(laaciq *s, size_t i) {
+static qd_damage *damage_of(const laaciq *s, size_t i) {
+    return s->damage + i * s->n_languages;
+}
+
+/* The rows that the dual looks at. */
+static qd_rows sampled(const laaciq *s, size_t i) {
+    size_t n_out = s->choices[i].n_out;
+    return (qd_rows){s->ctx, &s->choices[i], n_out > N_SAMPLE ? N_SAMPLE : n_out};
+}
+
+static qd_rows all_rows(const laaciq *s, size_t i) {
+    return (qd_rows){s->ctx, &s->choices[i], s->choices[i].n_out};
+}
+
+/* sum_j e[j] x[j] */
+static double weigh(const qd_energy *e, const double *x, size_t n_in) {
+    double sum = 0;
+    for (size_t j = 0; j < n_in; j++) sum += e->squares[j] * x[j];
+    return e->scale * sum;
+}
+
+/* ---- once ---- */
+
+static qdisp_status load_matrix(laaciq *s, size_t i) {
     const qd_choice *c = &s->choices[i];
-    qdisp_ctx *ctx = s->model->ctx;
-    double *columns = qd_alloc(ctx, c->n_in, sizeof *columns);
-    qd_tensor_work work;
-    qdisp_status status = columns ? qd_tensor_work_open(s->model, c, &work) : QDISP_ENOMEM;
-    if (status != QDISP_OK) {
-        qd_free(ctx, columns);
-        return status;
-    }
-    double *squares = s->squares[i] = columns;
-    ctx->kernels->column_squares(work.w, c->n_out, c->n_in, c->n_in, squares);
-    for (size_t fold = 0; fold < QD_N_FOLDS; fold++) {
-        double *e = qd_alloc(ctx, s->n_languages * c->n_in, sizeof *e);
-        double *p = qd_alloc(ctx, s->n_languages, sizeof *p);
-        s->energy[slot(s, fold, i)] = e;
-        s->power[slot(s, fold, i)] = p;
-        if (!e || !p) {
-            status = QDISP_ENOMEM;
-            break;
-        }
-        for (size_t l = 0; l < s->n_languages; l++, e += c->n_in) {
-            if (!qd_calib_energy(s->calib, l, fold, c->i_linear, e) &&
-                !qd_calib_energy(s->calib, l, QD_N_FOLDS, c->i_linear, e))
-                status = qd_fail(ctx, QDISP_EMISMATCH, "language %s has no calibration rows for %s",
-                                 s->calib->languages[l].tag, s->model->tensors[c->i_tensor].name);
-            for (size_t j = 0; j < c->n_in; j++) p[l] += e[j] * squares[j];
-        }
-    }
-    qd_tensor_work_close(&work);
-    return status;
+    matrix *m = &s->matrices[i];
+    qd_rows rows = sampled(s, i);
+    m->omega = qd_alloc_aligned(s->ctx, c->n_in, sizeof *m->omega);
+    m->total = qd_alloc(s->ctx, c->n_in + 1, sizeof *m->total);
+    m->squares = qd_alloc(s->ctx, c->n_in, sizeof *m->squares);
+    m->power = qd_alloc(s->ctx, s->n_languages, sizeof *m->power);
+    if (!m->omega || !m->total || !m->squares || !m->power) return QDISP_ENOMEM;
+    qd_rows all = all_rows(s, i);
+    if (c->units_per_row == 0) QD_TRY(qd_rows_absmax(&all, &m->absmax));
+    QD_TRY(qd_rows_squares(&rows, m->squares));
+    for (size_t l = 0; l < s->n_languages; l++) m->power[l] = weigh(energy_of(s, 0, i, l), m->squares, c->n_in);
+    return QDISP_OK;
 }
 
 /* Column weights of the mixture, scaled to mean 1 so that f32 holds them. */
-static void mix_energies(const laaciq *s, size_t i, float *omega) {
-    const qd_choice *c = &s->choices[i];
-    double total = 0;
-    const double *e = s->energy[slot(s, 0, i)], *p = s->power[slot(s, 0, i)];
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t j = 0; j < c->n_in; j++) {
-            double sum = 0;
-            for (size_t l = 0; l < s->n_languages; l++)
-                if (p[l] > 0) sum += s->lambda[l] * s->tpb[l] / (s->reference[l] * p[l]) * e[l * c->n_in + j];
-            if (pass == 0) total += sum;
-            else omega[j] = total > 0 ? (float)(sum / total * (double)c->n_in) : 1;
-        }
+static qdisp_status mix_energies(laaciq *s, size_t i) {
+    size_t n_in = s->choices[i].n_in;
+    matrix *m = &s->matrices[i];
+    double *mix = qd_alloc(s->ctx, n_in, sizeof *mix), total = 0;
+    if (!mix) return QDISP_ENOMEM;
+    for (size_t l = 0; l < s->n_languages; l++) {
+        const qd_energy *e = energy_of(s, 0, i, l);
+        if (!(m->power[l] > 0)) continue;
+        double share = s->lambda[l] * s->languages->tokens_per_byte[l] * e->scale / (s->reference[l] * m->power[l]);
+        for (size_t j = 0; j < n_in; j++) mix[j] += share * e->squares[j];
     }
+    for (size_t j = 0; j < n_in; j++) total += mix[j];
+    for (size_t j = 0; j < n_in; j++) {
+        m->omega[j] = total > 0 ? (float)(mix[j] / total * (double)n_in) : 1;
+        m->total[j + 1] = m->total[j] + (double)m->omega[j];
+    }
+    qd_free(s->ctx, mix);
+    return QDISP_OK;
 }
 
-static size_t make_candidates(const qd_choice *c, float absmax, qd_grid *grids) {
-    size_t n = c->group_size > 0 ? N_GROUP_CANDIDATES : QD_N_CLIPS;
-    for (size_t k = 0; k < n; k++) /* an overflow shows at min-max, the first: quantizing will then say so */
-        if (!qd_grid_make(absmax * qd_clip_ratio((unsigned)k), 1, c->bits, c->full_range, &grids[k])) return k;
-    return n;
+/* ---- units under fixed weights ---- */
+
+static size_t n_codes(const qd_choice *c) {
+    return c->group_size > 0 ? N_GROUP_CANDIDATES : QD_N_CLIPS;
 }
 
-static size_t best_of(const double *errors, size_t n) {
-    size_t best = 0;
-    for (size_t k = 1; k < n; k++)
-        if (errors[k] < errors[best]) best = k;
+/* A unit of a row: weights, column weights and their sum. */
+typedef struct unit {
+    const float *w, *omega;
+    double total;
+    size_t n;
+    float absmax;
+} unit;
+
+/* The best candidate's code; *grid is its grid, untouched if none fits 16 bits, which quantizing will report. Rounding
+ * costs at most (scale/2)^2 a weight; what is above that is clip error, which only grows from candidate to candidate:
+ * as soon as it alone exceeds the best error, the rest is worse. */
+static size_t search(const laaciq *s, const qd_choice *c, const unit *u, qd_grid *grid) {
+    const qd_kernels *kernels = s->ctx->kernels;
+    qd_grid grids[BATCH];
+    double errors[BATCH], least = INFINITY;
+    size_t best = 0, n_fit;
+    for (size_t k = 0; k < n_codes(c); k += BATCH) {
+        qd_grids_make(kernels, u->absmax, s->ratios + k, BATCH, c->bits, c->full_range, grids, &n_fit);
+        kernels->grid_errors(u->w, u->omega, u->n, grids, n_fit, errors);
+        for (size_t i = 0; i < n_fit; i++)
+            if (errors[i] < least) least = errors[i], best = k + i, *grid = grids[i];
+        if (n_fit < BATCH) break;
+        double half_step = 0.5 * (double)grids[BATCH - 1].scale;
+        if (errors[BATCH - 1] - u->total * half_step * half_step > least) break;
+    }
     return best;
 }
 
-/* What a unit's gain is made of: sum omega w^2 and sum omega w Q(w). */
-typedef struct projection {
-    double original, quantized;
-} projection;
-
-static void project(const qd_kernels *kernels, const float *w, const float *omega, size_t n, const qd_grid *grid,
-                    float *q, projection *p) {
-    kernels->quantize(w, n, grid, q);
-    for (size_t j = 0; j < n; j++) {
-        p->original += (double)omega[j] * (double)w[j] * (double)w[j];
-        p->quantized += (double)omega[j] * (double)w[j] * (double)q[j];
-    }
+static uint8_t gain_of(const double *sums) {
+    return sums[1] > 0 ? qd_gain_code(sums[0] / sums[1]) : 0;
 }
 
-static uint8_t gain_of(const projection *p) {
-    return p->quantized > 0 ? qd_gain_code(p->original / p->quantized) : 0;
-}
-
-/* A whole tensor is one unit over all its rows. */
-static qdisp_status choose_tensor(const laaciq *s, qd_choice *c, const float *w, const float *omega, float *q) {
-    const qd_kernels *kernels = s->model->ctx->kernels;
-    qd_grid grids[QD_N_CLIPS];
-    double errors[QD_N_CLIPS], sums[QD_N_CLIPS] = {0};
-    projection p = {0, 0};
-    float absmax;
-    QD_TRY(qd_unit_absmax(s->model, c, w, c->n_out * c->n_in, &absmax));
-    size_t n = make_candidates(c, absmax, grids);
-    for (size_t row = 0; row < c->n_out; row++) {
-        kernels->grid_errors(w + row * c->n_in, omega, c->n_in, grids, n, errors);
-        for (size_t k = 0; k < n; k++) sums[k] += errors[k];
-    }
-    size_t best = best_of(sums, n);
-    c->alpha = absmax * qd_clip_ratio((unsigned)best);
-    for (size_t row = 0; row < c->n_out && n > 0; row++)
-        project(kernels, w + row * c->n_in, omega, c->n_in, &grids[best], q, &p);
-    c->gains[0] = gain_of(&p);
-    return QDISP_OK;
-}
-
-static qdisp_status choose_units(const laaciq *s, qd_choice *c, const float *w, const float *omega, float *q) {
-    const qd_kernels *kernels = s->model->ctx->kernels;
-    qd_grid grids[QD_N_CLIPS];
-    double errors[QD_N_CLIPS];
-    for (size_t u = 0; u < c->n_units; u++) {
+/* Groups or channels of one row; q receives the quantized row. */
+static qdisp_status choose_row(const laaciq *s, const matrix *m, qd_choice *c, size_t i_row, const float *w, float *q) {
+    const qd_kernels *kernels = s->ctx->kernels;
+    for (size_t u = i_row * c->units_per_row; u < (i_row + 1) * c->units_per_row; u++) {
         size_t row, first, n;
-        projection p = {0, 0};
-        float absmax;
+        double sums[2] = {0, 0};
+        qd_grid grid = {0, 0, 0, 0};
         qd_unit_span(c, u, &row, &first, &n);
-        const float *x = w + row * c->n_in + first;
-        QD_TRY(qd_unit_absmax(s->model, c, x, n, &absmax));
-        size_t n_candidates = make_candidates(c, absmax, grids);
-        kernels->grid_errors(x, omega + first, n, grids, n_candidates, errors);
-        size_t best = best_of(errors, n_candidates);
-        if (n_candidates > 0) project(kernels, x, omega + first, n, &grids[best], q, &p);
-        c->clips[u] = (uint8_t)best;
-        c->gains[u] = gain_of(&p);
+        unit one = {w + first, m->omega + first, m->total[first + n] - m->total[first], n, 0};
+        QD_TRY(qd_unit_absmax(s->ctx, c, one.w, n, &one.absmax));
+        c->clips[u] = (uint8_t)search(s, c, &one, &grid);
+        kernels->quantize(one.w, n, &grid, q + first);
+        kernels->weighted_products(one.w, q + first, one.omega, n, sums);
+        c->gains[u] = gain_of(sums);
+        if (c->gains[u] == 0) continue;
+        QD_TRY(qd_unit_grid(s->ctx, c, one.absmax, u, &grid));
+        kernels->quantize(one.w, n, &grid, q + first);
     }
     return QDISP_OK;
 }
 
-/* One tensor of one step: choose under lambda (unless fixed), then measure the damage on both folds. */
-static qdisp_status step_tensor(void *arg, size_t i, unsigned i_worker) {
-    laaciq *s = arg;
-    qd_choice *c = &s->choices[i];
-    qdisp_ctx *ctx = s->model->ctx;
+typedef struct choosing {
+    const laaciq *s;
+    const matrix *m;
+} choosing;
+
+static qdisp_status group_choose(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                 float *q, double *sums) {
+    const choosing *g = user;
+    size_t n_in = rows->c->n_in;
+    for (size_t r = 0; r < h; r++)
+        QD_TRY(choose_row(g->s, g->m, rows->c, i_rows[r], w + r * n_in, q + r * n_in));
+    if (sums) rows->ctx->kernels->column_measure(w, q, h, n_in, n_in, n_in, sums, sums + n_in);
+    return QDISP_OK;
+}
+
+/* A threshold for the whole matrix: the candidates' errors over the rows, then the gain. */
+typedef struct one_unit {
+    const matrix *m;
+    qd_grid grids[QD_N_CLIPS];
+    size_t n_grids, best;
+} one_unit;
+
+static qdisp_status group_errors(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                 float *q, double *sums) {
+    one_unit *u = user;
+    double errors[QD_N_CLIPS];
+    (void)i_rows, (void)q;
+    for (size_t r = 0; r < h; r++) {
+        rows->ctx->kernels->grid_errors(w + r * rows->c->n_in, u->m->omega, rows->c->n_in, u->grids, u->n_grids,
+                                        errors);
+        for (size_t k = 0; k < u->n_grids; k++) sums[k] += errors[k];
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status group_project(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                  float *q, double *sums) {
+    one_unit *u = user;
+    size_t n_in = rows->c->n_in;
+    (void)i_rows;
+    for (size_t r = 0; r < h; r++) {
+        double one[2];
+        rows->ctx->kernels->quantize(w + r * n_in, n_in, &u->grids[u->best], q);
+        rows->ctx->kernels->weighted_products(w + r * n_in, q, u->m->omega, n_in, one);
+        sums[0] += one[0];
+        sums[1] += one[1];
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status choose_matrix(const laaciq *s, const qd_rows *rows, const matrix *m) {
+    one_unit u = {.m = m};
+    qd_choice *c = rows->c;
+    double errors[QD_N_CLIPS], sums[2] = {0, 0};
+    qd_grids_make(s->ctx->kernels, m->absmax, s->ratios, n_codes(c), c->bits, c->full_range, u.grids, &u.n_grids);
+    QD_TRY(qd_rows_run(rows, group_errors, &u, errors, u.n_grids));
+    for (size_t k = 1; k < u.n_grids; k++)
+        if (errors[k] < errors[u.best]) u.best = k;
+    c->alpha = m->absmax * qd_clip_ratio((unsigned)u.best);
+    if (u.n_grids > 0) QD_TRY(qd_rows_run(rows, group_project, &u, sums, 2));
+    c->gains[0] = gain_of(sums);
+    return QDISP_OK;
+}
+
+/* ---- damages ---- */
+
+typedef struct damage_job {
+    laaciq *s;
+    size_t i, fold;
+    const double *sums; /* of qd_rows_measure */
+} damage_job;
+
+static qdisp_status damage_task(void *arg, size_t l, unsigned i_worker) {
+    damage_job *j = arg;
+    laaciq *s = j->s;
+    size_t n_in = s->choices[j->i].n_in;
     (void)i_worker;
-    float *omega = qd_alloc(ctx, c->n_in, sizeof *omega);
-    double *errors = qd_alloc(ctx, 2 * c->n_in, sizeof *errors), *quantized = errors ? errors + c->n_in : NULL;
-    qd_tensor_work work = {.ctx = ctx};
-    qdisp_status status = omega && errors ? qd_tensor_work_open(s->model, c, &work) : QDISP_ENOMEM;
-    if (status == QDISP_OK && !s->fixed) {
-        mix_energies(s, i, omega);
-        status = c->units_per_row ? choose_units(s, c, work.w, omega, work.row)
-                                  : choose_tensor(s, c, work.w, omega, work.row);
-    }
-    for (size_t row = 0; row < c->n_out && status == QDISP_OK; row++) {
-        const float *w = work.w + row * c->n_in;
-        status = qd_quantize_row(s->model, c, row, w, work.row);
-        if (status != QDISP_OK) break;
-        ctx->kernels->column_errors(w, work.row, c->n_in, errors);
-        ctx->kernels->column_squares(work.row, 1, c->n_in, c->n_in, quantized);
-    }
-    for (size_t fold = 0; fold < QD_N_FOLDS && status == QDISP_OK; fold++) {
-        const double *e = s->energy[slot(s, fold, i)];
-        for (size_t l = 0; l < s->n_languages; l++)
-            s->damage[slot(s, fold, i) * s->n_languages + l] =
-                qd_damage_of(e + l * c->n_in, errors, s->squares[i], quantized, c->n_in);
-    }
-    qd_tensor_work_close(&work);
-    qd_free(ctx, omega);
-    qd_free(ctx, errors);
+    damage_of(s, j->i)[l] = qd_damage_of(energy_of(s, j->fold, j->i, l)->squares, j->sums, s->matrices[j->i].squares,
+                                         j->sums + n_in, n_in);
+    return QDISP_OK;
+}
+
+/* Damages on a fold under the choices (made anew under lambda, or as they are), over the sampled rows. */
+static qdisp_status step_matrix(laaciq *s, size_t i, bool choose, size_t fold) {
+    qd_rows rows = sampled(s, i);
+    qd_choice *c = rows.c;
+    choosing g = {s, &s->matrices[i]};
+    double *sums = qd_alloc(s->ctx, 2 * c->n_in, sizeof *sums);
+    qdisp_status status = sums ? QDISP_OK : QDISP_ENOMEM;
+    if (status == QDISP_OK && choose) status = mix_energies(s, i);
+    if (status == QDISP_OK && choose && c->units_per_row == 0) status = choose_matrix(s, &rows, g.m);
+    if (status == QDISP_OK)
+        status = choose && c->units_per_row ? qd_rows_run(&rows, group_choose, &g, sums, 2 * c->n_in)
+                                            : qd_rows_measure(&rows, sums);
+    damage_job job = {s, i, fold, sums};
+    if (status == QDISP_OK) status = qd_parallel(s->ctx, s->n_languages, damage_task, &job);
+    qd_free(s->ctx, sums);
     return status;
 }
 
-/* r_l of a fold into r[n_languages]; returns the objective. */
-static double objective(const laaciq *s, size_t fold, double *r) {
+static qdisp_status step(laaciq *s, bool choose, size_t fold) {
+    for (size_t i = 0; i < s->n; i++) QD_TRY(step_matrix(s, i, choose, fold));
+    return QDISP_OK;
+}
+
+/* r_l into r[n_languages]; returns the objective. */
+static double objective(const laaciq *s, double *r) {
     double worst = 0, mean = 0;
     for (size_t l = 0; l < s->n_languages; l++) {
-        r[l] = qd_damage_sum(s->damage + slot(s, fold, 0) * s->n_languages + l, s->n, s->n_languages, s->tpb[l]);
+        r[l] = qd_damage_sum(damage_of(s, 0) + l, s->n, s->n_languages, s->languages->tokens_per_byte[l]);
         r[l] /= s->reference[l];
         if (r[l] > worst) worst = r[l];
         mean += r[l] / (double)s->n_languages;
     }
     return strcmp(s->q->opt.objective, "mean") ? worst : mean;
 }
+
+/* ---- references ---- */
+
+/* Adds to E[k][j], the column errors of candidate k everywhere. Tiles of columns stay in the first cache. */
+static qdisp_status group_table(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                float *q, double *sums) {
+    enum { TILE = 64, N_GRIDS = QD_N_CLIPS / REFERENCE_STEP };
+    const choosing *g = user;
+    const qd_choice *c = rows->c;
+    qd_grid grids[QD_ROW_GROUP][N_GRIDS];
+    float errors[N_GRIDS * TILE], absmax = g->m->absmax;
+    size_t n_units = c->units_per_row ? c->units_per_row : 1, n_grids = n_codes(c) / REFERENCE_STEP, n_fit;
+    (void)i_rows, (void)q;
+    for (size_t u = 0; u < n_units; u++) {
+        size_t row, first = 0, n = c->n_in;
+        if (c->units_per_row) qd_unit_span(c, u, &row, &first, &n);
+        for (size_t r = 0; r < h; r++) {
+            if (c->units_per_row) QD_TRY(qd_unit_absmax(rows->ctx, c, w + r * c->n_in + first, n, &absmax));
+            qd_grids_make(rows->ctx->kernels, absmax, g->s->every, n_grids, c->bits, c->full_range, grids[r], &n_fit);
+            if (n_fit < n_grids)
+                return qd_fail(rows->ctx, QDISP_ENUMERIC, "%s: a scale of %g does not fit a 16-bit float", c->name,
+                               (double)absmax);
+        }
+        for (size_t j = first; j < first + n; j += TILE) {
+            size_t width = first + n - j < TILE ? first + n - j : TILE;
+            memset(errors, 0, sizeof errors);
+            for (size_t r = 0; r < h; r++)
+                rows->ctx->kernels->column_grid_errors(w + r * c->n_in + j, width, grids[r], n_grids, errors);
+            for (size_t k = 0; k < n_grids; k++)
+                for (size_t t = 0; t < width; t++) sums[k * c->n_in + j + t] += (double)errors[k * width + t];
+        }
+    }
+    return QDISP_OK;
+}
+
+typedef struct reference_job {
+    const laaciq *s;
+    size_t i, n_grids;
+    const double *table;
+    double *least; /* [n_languages] += the least D_l / P_l */
+} reference_job;
+
+static qdisp_status reference_task(void *arg, size_t l, unsigned i_worker) {
+    reference_job *j = arg;
+    size_t n_in = j->s->choices[j->i].n_in;
+    const qd_energy *e = energy_of(j->s, 0, j->i, l);
+    double least = INFINITY, power = j->s->matrices[j->i].power[l];
+    (void)i_worker;
+    for (size_t k = 0; k < j->n_grids; k++) least = fmin(least, weigh(e, j->table + k * n_in, n_in));
+    if (power > 0 && isfinite(least)) j->least[l] += least / power;
+    return QDISP_OK;
+}
+
+/* Regret: what every language would lose with the one clipping ratio a matrix that suits it best. */
+static qdisp_status find_references(laaciq *s) {
+    double *least = qd_alloc(s->ctx, s->n_languages, sizeof *least);
+    qdisp_status status = least ? QDISP_OK : QDISP_ENOMEM;
+    for (size_t i = 0; i < s->n && status == QDISP_OK; i++) {
+        qd_rows rows = sampled(s, i);
+        choosing g = {s, &s->matrices[i]};
+        reference_job job = {s, i, n_codes(rows.c) / REFERENCE_STEP, NULL, least};
+        double *table = qd_alloc(s->ctx, job.n_grids * rows.c->n_in, sizeof *table);
+        job.table = table;
+        status = table ? qd_rows_run(&rows, group_table, &g, table, job.n_grids * rows.c->n_in)
+                       : QDISP_ENOMEM;
+        if (status == QDISP_OK) status = qd_parallel(s->ctx, s->n_languages, reference_task, &job);
+        qd_free(s->ctx, table);
+    }
+    for (size_t l = 0; l < s->n_languages && status == QDISP_OK; l++)
+        s->reference[l] = least[l] > 0 ? s->languages->tokens_per_byte[l] * least[l] : 1;
+    qd_free(s->ctx, least);
+    return status;
+}
+
+/* ---- the dual ---- */
 
 static void update_lambda(laaciq *s, const double *r) {
     double mean = 0, most = 0, sum = 0;
@@ -230,150 +387,105 @@ static void update_lambda(laaciq *s, const double *r) {
     for (size_t l = 0; l < s->n_languages && most > 0; l++) s->lambda[l] /= sum;
 }
 
-static void copy_choices(qd_choice *to, const qd_choice *from, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        memcpy(to[i].clips, from[i].clips, from[i].n_units);
-        memcpy(to[i].gains, from[i].gains, from[i].n_units);
-        to[i].alpha = from[i].alpha;
-    }
-}
-
-/* Regret: the damage of every language under thresholds chosen for it alone. */
-static qdisp_status find_references(laaciq *s, double *r) {
-    for (size_t own = 0; own < s->n_languages; own++) {
-        for (size_t l = 0; l < s->n_languages; l++) s->lambda[l] = l == own;
-        QD_TRY(qd_parallel(s->q->ctx, s->n, step_tensor, s));
-        objective(s, 0, r);
-        /* kept aside: the references must all be 1 until the last is found */
-        s->reference[s->n_languages + own] = r[own] > 0 ? r[own] : 1;
-        QD_TRY(qd_progress(s->q->ctx, "planning", 0.5 * (double)(own + 1) / (double)s->n_languages));
-    }
-    memcpy(s->reference, s->reference + s->n_languages, s->n_languages * sizeof *s->reference);
-    return QDISP_OK;
-}
-
-/* The dual. best[n] receives the best iterate's choices. */
-static qdisp_status run_dual(laaciq *s, qd_choice *best, double *r, double *average) {
+/* Leaves the best lambda in place. work[3][n_languages]. */
+static qdisp_status run_dual(laaciq *s, double *work) {
+    size_t n = s->n_languages;
+    double *r = work, *average = work + n, *best = work + 2 * n, best_value = INFINITY;
     bool mean = !strcmp(s->q->opt.objective, "mean"); /* linear in r: the even weights are optimal */
-    uint64_t n_steps = mean ? 1 : s->q->opt.n_steps;
-    double best_value = INFINITY;
-    for (size_t l = 0; l < s->n_languages; l++) s->lambda[l] = 1 / (double)s->n_languages;
-    for (uint64_t step = 0; step < n_steps + !mean; step++) {
-        if (step == n_steps)
-            for (size_t l = 0; l < s->n_languages; l++) s->lambda[l] = average[l] / (double)n_steps;
-        for (size_t l = 0; l < s->n_languages; l++) average[l] += s->lambda[l];
-        QD_TRY(qd_parallel(s->q->ctx, s->n, step_tensor, s));
-        double value = objective(s, 0, r);
+    uint64_t n_steps = mean ? 0 : s->q->opt.n_steps;
+    for (size_t l = 0; l < n; l++) s->lambda[l] = best[l] = 1 / (double)n;
+    for (uint64_t i = 0; i < n_steps + !mean; i++) {
+        if (i == n_steps)
+            for (size_t l = 0; l < n; l++) s->lambda[l] = average[l] / (double)n_steps;
+        for (size_t l = 0; l < n; l++) average[l] += s->lambda[l];
+        QD_TRY(step(s, true, 0));
+        double value = objective(s, r);
         if (value < best_value) {
             best_value = value;
-            copy_choices(best, s->choices, s->n);
+            memcpy(best, s->lambda, n * sizeof *best);
         }
         update_lambda(s, r);
-        QD_TRY(qd_progress(s->q->ctx, "planning", 0.5 + 0.5 * (double)(step + 1) / (double)(n_steps + 1)));
+        QD_TRY(qd_progress(s->ctx, "planning", 0.1 + 0.7 * (double)(i + 1) / (double)(n_steps + 1)));
     }
+    memcpy(s->lambda, best, n * sizeof *best);
     return QDISP_OK;
 }
 
-/* Objective on the guard fold of what stands in s->choices. */
-static qdisp_status guard_value(laaciq *s, double *r, double *value) {
-    s->fixed = true;
-    QD_TRY(qd_parallel(s->q->ctx, s->n, step_tensor, s));
-    *value = objective(s, 1, r);
+/* ---- guard, and the choice for every row ---- */
+
+enum { OWN, NO_GAIN, MIN_MAX, ACIQ, N_RIVALS };
+static const char *const rivals[N_RIVALS] = {"la-aciq", "no gain", "min-max", "aciq"};
+
+static qdisp_status choose_rows(laaciq *s, size_t i, qd_rows rows, int rival) {
+    choosing g = {s, &s->matrices[i]};
+    if (rival == MIN_MAX) return qd_rtn_choose(&rows);
+    if (rival == ACIQ) return qd_aciq_choose(&rows);
+    QD_TRY(mix_energies(s, i));
+    QD_TRY(rows.c->units_per_row ? qd_rows_run(&rows, group_choose, &g, NULL, 0) : choose_matrix(s, &rows, g.m));
+    if (rival == NO_GAIN) memset(rows.c->gains, 0, rows.c->n_units);
     return QDISP_OK;
 }
 
-/* A gain pays where many maps shrink together; a plan of one or two can do without. */
-static qdisp_status without_gain(const qdisp_model *model, qd_choice *c) {
-    (void)model;
-    memset(c->gains, 0, c->n_units);
-    return QDISP_OK;
-}
-
-/* Never worse on held-out calibration text than the same without gain, min-max and plain ACIQ: else the best of them is
- * taken, and said. */
-static qdisp_status guard(laaciq *s, qd_choice *best, double *r) {
-    static const struct {
-        const char *name;
-        qd_choose_one choose;
-    } rivals[] = {{"no gain", without_gain}, {"min-max", qd_rtn_choose}, {"aciq", qd_aciq_choose}};
-    double value, rival_value;
-    char note[sizeof best->note] = "";
-    copy_choices(s->choices, best, s->n);
-    QD_TRY(guard_value(s, r, &value));
-    for (size_t i = 0; i < sizeof rivals / sizeof *rivals; i++) {
-        QD_TRY(qd_choose_each(s->q->ctx, s->model, s->choices, s->n, rivals[i].choose));
-        QD_TRY(guard_value(s, r, &rival_value));
-        if (rival_value >= value) continue;
-        snprintf(note, sizeof note, "fell back to %s: %.4g against %.4g on held-out calibration text", rivals[i].name,
-                 rival_value, value);
-        value = rival_value;
-        copy_choices(best, s->choices, s->n);
+/* Never worse on held-out calibration text than the same without gain (which pays where many maps shrink together),
+ * min-max and plain ACIQ: else the best of them is taken, and said. */
+static qdisp_status guard(laaciq *s, double *r) {
+    double values[N_RIVALS];
+    int best = OWN;
+    char note[sizeof s->choices->note] = "";
+    for (int k = 0; k < N_RIVALS; k++) {
+        for (size_t i = 0; i < s->n; i++) QD_TRY(choose_rows(s, i, sampled(s, i), k));
+        QD_TRY(step(s, false, 1));
+        values[k] = objective(s, r);
+        if (values[k] < values[best]) best = k;
     }
-    copy_choices(s->choices, best, s->n);
+    if (best != OWN) {
+        snprintf(note, sizeof note, "fell back to %s: %.4g against %.4g on held-out calibration text", rivals[best],
+                 values[best], values[OWN]);
+        qd_log(s->ctx, QDISP_LOG_WARNING, "la-aciq %d bits %s", s->choices->bits, note);
+    }
     for (size_t i = 0; i < s->n; i++) {
+        QD_TRY(choose_rows(s, i, all_rows(s, i), best));
         memcpy(s->choices[i].note, note, sizeof note);
         s->choices[i].error_rel_model = NAN;
     }
-    if (*note) qd_log(s->q->ctx, QDISP_LOG_WARNING, "la-aciq %d bits %s", best->bits, note);
-    return QDISP_OK;
+    return qd_progress(s->ctx, "planning", 1);
 }
 
-static void laaciq_free(laaciq *s, qd_choice *best, double *r, double *average) {
-    qdisp_ctx *ctx = s->q->ctx;
-    for (size_t i = 0; i < QD_N_FOLDS * s->n; i++) {
-        if (s->energy) qd_free(ctx, s->energy[i]);
-        if (s->power) qd_free(ctx, s->power[i]);
+static void laaciq_free(laaciq *s) {
+    for (size_t i = 0; s->matrices && i < s->n; i++) {
+        qd_free_aligned(s->ctx, s->matrices[i].omega);
+        qd_free(s->ctx, s->matrices[i].total);
+        qd_free(s->ctx, s->matrices[i].squares);
+        qd_free(s->ctx, s->matrices[i].power);
     }
-    qd_choices_free(ctx, best, s->n);
-    qd_free(ctx, s->energy);
-    for (size_t i = 0; s->squares && i < s->n; i++) qd_free(ctx, s->squares[i]);
-    qd_free(ctx, s->power);
-    qd_free(ctx, s->squares);
-    qd_free(ctx, s->damage);
-    qd_free(ctx, s->lambda);
-    qd_free(ctx, s->tpb);
-    qd_free(ctx, s->reference);
-    qd_free(ctx, r);
-    qd_free(ctx, average);
+    qd_free(s->ctx, s->matrices);
+    qd_free(s->ctx, s->damage);
+    qd_free(s->ctx, s->lambda);
+    qd_free(s->ctx, s->reference);
 }
 
-static qdisp_status choose(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
-                           qd_choice *choices, size_t n) {
-    qdisp_ctx *ctx = q->ctx;
-    laaciq s = {.q = q, .model = model, .calib = calib, .choices = choices, .n = n, .n_languages = calib->n_languages};
+static qdisp_status choose(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n) {
+    laaciq s = {.q = q, .ctx = q->ctx, .languages = languages, .choices = choices, .n = n};
     qdisp_status status = QDISP_ENOMEM;
-    if (s.n_languages == 0) return qd_fail(ctx, QDISP_EINVAL, "la-aciq: the calibration holds no language");
-    s.energy = qd_alloc(ctx, QD_N_FOLDS * n, sizeof *s.energy);
-    s.power = qd_alloc(ctx, QD_N_FOLDS * n, sizeof *s.power);
-    s.squares = qd_alloc(ctx, n, sizeof *s.squares);
-    s.damage = qd_alloc(ctx, QD_N_FOLDS * n * s.n_languages, sizeof *s.damage);
-    s.lambda = qd_alloc(ctx, s.n_languages, sizeof *s.lambda);
-    s.tpb = qd_alloc(ctx, s.n_languages, sizeof *s.tpb);
-    s.reference = qd_alloc(ctx, 2 * s.n_languages, sizeof *s.reference);
-    qd_choice *best = qd_alloc(ctx, n, sizeof *best);
-    double *r = qd_alloc(ctx, s.n_languages, sizeof *r), *average = qd_alloc(ctx, s.n_languages, sizeof *average);
-    if (!s.energy || !s.power || !s.squares || !s.damage || !s.lambda || !s.tpb || !s.reference || !best || !r ||
-        !average)
-        goto done;
-    for (size_t i = 0; i < n; i++) {
-        best[i] = choices[i];
-        best[i].clips = best[i].gains = NULL;
-    }
-    for (size_t i = 0; i < n; i++)
-        if (!(best[i].clips = qd_alloc(ctx, choices[i].n_units, 1)) ||
-            !(best[i].gains = qd_alloc(ctx, choices[i].n_units, 1)))
-            goto done;
-    for (size_t l = 0; l < s.n_languages; l++) {
-        s.tpb[l] = qd_calib_tokens_per_byte(calib, l);
-        if (!isfinite(s.tpb[l])) s.tpb[l] = 1; /* a host that gave no bytes: then r is a loss per token */
-        s.reference[l] = 1;
-    }
-    for (size_t i = 0; i < n; i++) QD_TRY_GOTO(load_energies(&s, i));
-    if (!strcmp(q->opt.objective, "regret")) QD_TRY_GOTO(find_references(&s, r));
-    QD_TRY_GOTO(run_dual(&s, best, r, average));
-    status = guard(&s, best, r);
+    if (!languages || languages->n == 0)
+        return qd_fail(q->ctx, QDISP_EINVAL, "la-aciq: the calibration holds no language");
+    s.n_languages = languages->n;
+    s.matrices = qd_alloc(s.ctx, n, sizeof *s.matrices);
+    s.damage = qd_alloc(s.ctx, n * s.n_languages, sizeof *s.damage);
+    s.lambda = qd_alloc(s.ctx, s.n_languages, sizeof *s.lambda);
+    s.reference = qd_alloc(s.ctx, s.n_languages, sizeof *s.reference);
+    double *work = qd_alloc(s.ctx, 3 * s.n_languages, sizeof *work);
+    if (!s.matrices || !s.damage || !s.lambda || !s.reference || !work) goto done;
+    for (unsigned k = 0; k < QD_N_CLIPS; k++) s.ratios[k] = qd_clip_ratio(k);
+    for (size_t k = 0; k < QD_N_CLIPS / REFERENCE_STEP; k++) s.every[k] = s.ratios[k * REFERENCE_STEP];
+    for (size_t i = 0; i < n; i++) QD_TRY_GOTO(load_matrix(&s, i));
+    for (size_t l = 0; l < s.n_languages; l++) s.reference[l] = 1;
+    if (!strcmp(q->opt.objective, "regret")) QD_TRY_GOTO(find_references(&s));
+    QD_TRY_GOTO(run_dual(&s, work));
+    status = guard(&s, work);
 done:
-    laaciq_free(&s, best, r, average);
+    laaciq_free(&s);
+    qd_free(s.ctx, work);
     return status;
 }
 

@@ -1,5 +1,5 @@
 /* quantizers.c - the list of methods (quantizers.inc, written by meson from lib/meson.build) and the handle. */
-#include "quant/quant.h"
+#include "quant/rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -155,7 +155,9 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
         const qd_linear *linear = &model->linears[i];
         if (!list_has(q->opt.roles, map_role(model, linear))) continue;
         qd_choice *c = &list[n_list];
-        *c = (qd_choice){.i_tensor = linear->i_weight, .i_linear = i, .n_out = linear->n_out, .n_in = linear->n_in,
+        const qdisp_tensor *t = &model->tensors[linear->i_weight];
+        *c = (qd_choice){.name = t->name, .data = t->data, .dtype = (qdisp_dtype)t->dtype,
+                         .i_tensor = linear->i_weight, .i_linear = i, .n_out = linear->n_out, .n_in = linear->n_in,
                          .bits = (int)q->opt.bits, .full_range = q->opt.full_range != 0,
                          .group_size = q->opt.group_size, .alpha = NAN, .error_rel_model = NAN};
         c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
@@ -172,58 +174,81 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
     return QDISP_OK;
 }
 
-typedef struct each_job {
-    const qdisp_model *model;
-    qd_choice *choices;
-    qd_choose_one one;
-} each_job;
-
-static qdisp_status each_task(void *arg, size_t i, unsigned i_worker) {
-    each_job *job = arg;
-    (void)i_worker;
-    return job->one(job->model, &job->choices[i]);
-}
-
-qdisp_status qd_choose_each(qdisp_ctx *ctx, const qdisp_model *model, qd_choice *choices, size_t n,
-                            qd_choose_one one) {
-    each_job job = {model, choices, one};
-    return qd_parallel(ctx, n, each_task, &job);
-}
-
 /* The exact error of what was chosen, by the real quantizer. */
-static qdisp_status measure(const qdisp_model *model, qd_choice *c) {
-    double error = 0, energy = 0;
-    qd_tensor_work work;
-    QD_TRY(qd_tensor_work_open(model, c, &work));
-    qdisp_status status = QDISP_OK;
-    for (size_t row = 0; row < c->n_out && status == QDISP_OK; row++) {
-        const float *w = work.w + row * c->n_in;
-        status = qd_quantize_row(model, c, row, w, work.row);
-        for (size_t j = 0; j < c->n_in; j++) {
-            double d = (double)w[j] - (double)work.row[j];
-            error += d * d;
-            energy += (double)w[j] * (double)w[j];
-        }
+static qdisp_status measure(qdisp_ctx *ctx, qd_choice *c) {
+    double error = 0, energy = 0, *sums = qd_alloc(ctx, 3 * c->n_in, sizeof *sums);
+    if (!sums) return QDISP_ENOMEM;
+    qd_rows all = {ctx, c, c->n_out};
+    qdisp_status status = qd_rows_measure(&all, sums);
+    if (status == QDISP_OK) status = qd_rows_squares(&all, sums + 2 * c->n_in);
+    for (size_t j = 0; j < c->n_in; j++) {
+        error += sums[j];
+        energy += sums[2 * c->n_in + j];
     }
     c->error_rel = energy > 0 ? error / energy : NAN;
-    qd_tensor_work_close(&work);
+    qd_free(ctx, sums);
     return status;
+}
+
+/* A language's fold without rows answers with the other's. */
+static qd_energy energy_at(const qdisp_calib *calib, size_t l, size_t fold, size_t i_linear) {
+    const qd_calib_fold *f = calib->languages[l].folds;
+    if (f[fold].n_rows[i_linear] == 0) fold = 1 - fold;
+    if (f[fold].n_rows[i_linear] == 0) return (qd_energy){NULL, 0};
+    return (qd_energy){f[fold].squares + calib->offsets[i_linear], 1 / (double)f[fold].n_rows[i_linear]};
+}
+
+/* What a calibration says of the choices; energies point into it. */
+static qdisp_status find_languages(qdisp_ctx *ctx, const qdisp_calib *calib, const qd_choice *choices, size_t n,
+                                   double **tokens_per_byte, qd_energy **energies) {
+    size_t n_languages = calib->n_languages;
+    *tokens_per_byte = qd_alloc(ctx, n_languages, sizeof **tokens_per_byte);
+    *energies = qd_alloc(ctx, QD_N_FOLDS * n * n_languages, sizeof **energies);
+    if (!*tokens_per_byte || !*energies) return QDISP_ENOMEM;
+    for (size_t l = 0; l < n_languages; l++) {
+        double rate = qd_calib_tokens_per_byte(calib, l);
+        (*tokens_per_byte)[l] = isfinite(rate) ? rate : 1; /* a host that gave no bytes: a loss per token */
+    }
+    for (size_t k = 0; k < QD_N_FOLDS * n * n_languages; k++) {
+        size_t l = k % n_languages, i = k / n_languages % n, fold = k / n_languages / n;
+        (*energies)[k] = energy_at(calib, l, fold, choices[i].i_linear);
+        if (!(*energies)[k].squares)
+            return qd_fail(ctx, QDISP_EMISMATCH, "language %s has no calibration rows for %s", calib->languages[l].tag,
+                           choices[i].name);
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status choose_all(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n) {
+    QD_TRY(q->method->choose(q, languages, choices, n));
+    for (size_t i = 0; i < n; i++) QD_TRY(measure(q->ctx, &choices[i]));
+    return QDISP_OK;
+}
+
+static qdisp_status check_calib(const qdisp_quantizer *q, bool given) {
+    if (!q->method->needs_calib || given) return QDISP_OK;
+    return qd_fail(q->ctx, QDISP_EINVAL,
+                   "%s needs a calibration by language: 'qdisp calibrate' or qdisp_calib_collect makes one",
+                   q->method->name);
 }
 
 qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
                                   qdisp_table **plan) {
     qd_choice *choices = NULL;
     size_t n = 0;
-    if (q->method->needs_calib && !calib)
-        return qd_fail(q->ctx, QDISP_EINVAL,
-                       "%s needs a calibration by language: 'qdisp calibrate' or qdisp_calib_collect makes one",
-                       q->method->name);
+    double *tokens_per_byte = NULL;
+    qd_energy *energies = NULL;
+    QD_TRY(check_calib(q, calib));
     if (calib) QD_TRY(qd_calib_check(calib, model));
     QD_TRY(qd_progress(q->ctx, "planning", 0));
     QD_TRY(qd_choices_make(q, model, &choices, &n));
-    qdisp_status status = q->method->choose(q, model, calib, choices, n);
-    if (status == QDISP_OK) status = qd_choose_each(q->ctx, model, choices, n, measure);
+    qdisp_status status = QDISP_OK;
+    if (q->method->needs_calib) status = find_languages(q->ctx, calib, choices, n, &tokens_per_byte, &energies);
+    qd_languages languages = {calib ? calib->n_languages : 0, n, tokens_per_byte, energies};
+    if (status == QDISP_OK) status = choose_all(q, energies ? &languages : NULL, choices, n);
     if (status == QDISP_OK) status = qd_plan_make(q, model, choices, n, plan);
     qd_choices_free(q->ctx, choices, n);
+    qd_free(q->ctx, tokens_per_byte);
+    qd_free(q->ctx, energies);
     return status;
 }

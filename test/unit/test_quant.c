@@ -163,7 +163,7 @@ static void rtn_row(char *fields) {
                                                           .group_size = group, .roles = "mlp.up"});
     qdisp_model *q = applied(plan, law_model);
     CHECK(crc32_of(data_of(q, UP), 64 * 16 * 4) == (uint32_t)crc);
-    CHECK_NEAR(cell_f64(plan, "error_rel", row_of(plan, UP)), error, 1e-13); /* f64 sums of 1024 in another order */
+    CHECK_NEAR(cell_f64(plan, "error_rel", row_of(plan, UP)), error, 2e-6); /* f64 sums of 1024 in another order */
     size_t n_units = group == -2 ? 1 : group == -1 ? 64 : 64 * ((16 + (size_t)group - 1) / (size_t)group);
     CHECK_NEAR(cell_f64(plan, "bits_per_weight", row_of(plan, UP)), bits + 16.0 * (double)n_units / 1024, 1e-15);
     qdisp_model_free(q);
@@ -512,7 +512,7 @@ TEST(a_plan_through_csv_gives_the_same_weights) {
                         d += ((double)w[i] - (double)q[i]) * ((double)w[i] - (double)q[i]);
                         e += (double)w[i] * (double)w[i];
                     }
-                    CHECK_NEAR(cell_f64(plan, "error_rel", r), d / e, 1e-12);
+                    CHECK_NEAR(cell_f64(plan, "error_rel", r), d / e, 2e-6); /* squares in f32, 10 u each */
                 }
                 qdisp_table_free(plan);
                 qdisp_table_free(back);
@@ -520,6 +520,127 @@ TEST(a_plan_through_csv_gives_the_same_weights) {
                 qdisp_model_free(b);
             }
     qdisp_calib_free(c);
+}
+
+/* ---- one matrix ---- */
+
+enum { M_OUT = 600, M_IN = 200, M_LANGUAGES = 3 }; /* more rows than the dual looks at, a last group that is shorter */
+
+typedef struct one_matrix {
+    float w[M_OUT * M_IN];
+    double energy[M_LANGUAGES * M_IN];
+    float steps[2][M_OUT * 4], scales[2][M_OUT * 4];
+} one_matrix;
+
+static one_matrix *matrix_new(void) {
+    one_matrix *m = malloc(sizeof *m);
+    if (!m) exit(1);
+    uint64_t state = 7;
+    for (size_t i = 0; i < M_OUT * M_IN; i++) {
+        double u = 0;
+        for (int k = 0; k < 4; k++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            u += (double)(state >> 33) / 2147483648.0 - 0.5;
+        }
+        m->w[i] = (float)(u * u * u); /* heavy tails */
+    }
+    for (size_t k = 0; k < M_LANGUAGES * M_IN; k++) m->energy[k] = k / M_IN == k % M_IN * M_LANGUAGES / M_IN ? 10 : 0.1;
+    return m;
+}
+
+static qdisp_status matrix_status(qdisp_ctx *c, const char *method, qdisp_quantizer_options o, qdisp_matrix given,
+                                  float *steps, float *scales) {
+    qdisp_quantizer *q = NULL;
+    o.size = sizeof o;
+    given.size = sizeof given;
+    qdisp_status status = qdisp_quantizer_new(c, method, &o, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_matrix(q, &given, steps, scales);
+    qdisp_quantizer_free(q);
+    return status;
+}
+
+static qdisp_matrix matrix_of(const one_matrix *m) {
+    return (qdisp_matrix){.data = m->w, .dtype = QDISP_DTYPE_F32, .n_out = M_OUT, .n_in = M_IN, .energy = m->energy,
+                          .n_languages = M_LANGUAGES};
+}
+
+/* sum e (w - q)^2 of language l under steps and scales. */
+static double matrix_damage(const one_matrix *m, size_t group, int bits, size_t l, const float *steps,
+                            const float *scales) {
+    double sum = 0, high = (double)((1 << (bits - 1)) - 1);
+    size_t per_row = (M_IN + group - 1) / group;
+    for (size_t i = 0; i < M_OUT; i++)
+        for (size_t j = 0; j < M_IN; j++) {
+            size_t u = i * per_row + j / group;
+            double w = (double)m->w[i * M_IN + j];
+            double q = steps[u] > 0 ? rint(w / (double)steps[u]) : 0;
+            q = q > high ? high : q < -high ? -high : q;
+            double d = w - q * (double)scales[u];
+            sum += m->energy[l * M_IN + j] * d * d;
+        }
+    return sum;
+}
+
+TEST(a_matrix_of_a_host_is_clipped_for_its_worst_language) {
+    one_matrix *m = matrix_new();
+    qdisp_quantizer_options o = {.bits = 3, .group_size = 64};
+    CHECK_STATUS(matrix_status(ctx, "rtn", o, matrix_of(m), m->steps[0], m->scales[0]), QDISP_OK);
+    CHECK_STATUS(matrix_status(ctx, "la-aciq", o, matrix_of(m), m->steps[1], m->scales[1]), QDISP_OK);
+    CHECK(m->steps[0][0] == m->scales[0][0]); /* no gain without clipping */
+    double worst[2] = {0, 0};
+    for (size_t l = 0; l < M_LANGUAGES; l++)
+        for (int k = 0; k < 2; k++) {
+            double d = matrix_damage(m, 64, 3, l, m->steps[k], m->scales[k]);
+            worst[k] = d > worst[k] ? d : worst[k];
+        }
+    CHECK(worst[1] < 0.9 * worst[0]);
+    free(m);
+}
+
+TEST(a_matrix_gives_the_same_steps_on_any_number_of_threads_and_isa) {
+    one_matrix *m = matrix_new();
+    static const int64_t sizes[] = {64, QDISP_GROUP_CHANNEL, QDISP_GROUP_TENSOR};
+    static const char *const names[] = {"rtn", "aciq", "la-aciq"};
+    qdisp_ctx *other = NULL;
+    qdisp_ctx_options co = {.size = sizeof co, .n_threads = 5, .isa = "c"};
+    CHECK_STATUS(qdisp_ctx_new(&co, &other), QDISP_OK);
+    for (size_t g = 0; g < 3; g++)
+        for (size_t k = 0; k < 3; k++) {
+            qdisp_quantizer_options o = {.bits = 4, .group_size = sizes[g], .n_steps = 3};
+            memset(m->steps, 0, sizeof m->steps);
+            memset(m->scales, 0, sizeof m->scales);
+            CHECK_STATUS(matrix_status(ctx, names[k], o, matrix_of(m), m->steps[0], m->scales[0]), QDISP_OK);
+            CHECK_STATUS(matrix_status(other, names[k], o, matrix_of(m), m->steps[1], m->scales[1]), QDISP_OK);
+            CHECK(m->steps[0][0] > 0);
+            CHECK(!memcmp(m->steps[0], m->steps[1], sizeof m->steps[0]));
+            CHECK(!memcmp(m->scales[0], m->scales[1], sizeof m->scales[0]));
+        }
+    qdisp_ctx_free(other);
+    free(m);
+}
+
+TEST(a_bad_matrix_is_refused_and_outputs_stay) {
+    one_matrix *m = matrix_new();
+    qdisp_quantizer_options o = {.bits = 4, .group_size = 64};
+    qdisp_matrix good = matrix_of(m), bad = good;
+    float *steps = m->steps[0], *scales = m->scales[0];
+    steps[0] = scales[0] = 42;
+    bad.energy = NULL;
+    CHECK_STATUS(matrix_status(ctx, "la-aciq", o, bad, steps, scales), QDISP_EINVAL);
+    bad = good, bad.n_out = 0;
+    CHECK_STATUS(matrix_status(ctx, "rtn", o, bad, steps, scales), QDISP_EINVAL);
+    bad = good, bad.n_in = UINT64_MAX / 2;
+    CHECK_STATUS(matrix_status(ctx, "rtn", o, bad, steps, scales), QDISP_EINVAL);
+    bad = good, bad.dtype = QDISP_DTYPE_I64;
+    CHECK_STATUS(matrix_status(ctx, "rtn", o, bad, steps, scales), QDISP_EUNSUPPORTED);
+    m->energy[M_IN + 3] = -1;
+    CHECK_STATUS(matrix_status(ctx, "la-aciq", o, good, steps, scales), QDISP_ENUMERIC);
+    CHECK(strstr(qdisp_ctx_error(ctx), "language 1, input 3"));
+    m->energy[M_IN + 3] = 1;
+    m->w[5 * M_IN] = NAN;
+    CHECK_STATUS(matrix_status(ctx, "la-aciq", o, good, steps, scales), QDISP_ENUMERIC);
+    CHECK(steps[0] == 42 && scales[0] == 42);
+    free(m);
 }
 
 TEST(threads_and_instruction_sets_give_the_same_plan_and_weights) {
@@ -772,6 +893,9 @@ int main(void) {
     RUN(la_aciq_is_fair_and_never_worse_than_its_rivals);
     RUN(la_aciq_says_that_it_fell_back);
     RUN(a_plan_through_csv_gives_the_same_weights);
+    RUN(a_matrix_of_a_host_is_clipped_for_its_worst_language);
+    RUN(a_matrix_gives_the_same_steps_on_any_number_of_threads_and_isa);
+    RUN(a_bad_matrix_is_refused_and_outputs_stay);
     RUN(threads_and_instruction_sets_give_the_same_plan_and_weights);
     RUN(edited_plans_do_what_they_say);
     RUN(bad_plans_name_the_row);

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import pointer
+from ._arrays import floats, pointer, weights
 from ._lib import Context, c_list, c_path, c_string, context, ffi, lib, whole
 from ._model import Model
 from ._table import Table
@@ -176,6 +176,41 @@ class Quantizer:
         return Table(self._ctx, *model._ctx.call("qdisp_quantizer_plan", self._handle, model._handle, c_calibration,
                                                  long=True))
 
+    def matrix(self, array: Any, energy: Any = None, tokens_per_byte: Any = None,
+               dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Thresholds of one matrix of yours: (steps, scales), float32, a value a unit in memory order.
+
+        The code of a weight is clip(rint(w / step)), its value code * scale.
+
+        Args:
+            array: [n_out, n_in] of float32, float16 or (dtype="bfloat16") uint16 bits.
+            energy: [n_languages, n_in], mean of the squared inputs of each language; for methods that need it.
+            tokens_per_byte: [n_languages] or None: all the same.
+
+        Errors: TypeError, ValueError; Error (EINVAL: no energy; ENUMERIC: a number that is not finite).
+        """
+        data, c_dtype = weights(array, "array", dtype)
+        if data.ndim != 2:
+            raise ValueError(f"array: 2 dimensions are needed, not {data.ndim}")
+        c = ffi.new("qdisp_matrix *")
+        c.size, c.dtype, c.n_out, c.n_in = ffi.sizeof(c[0]), c_dtype, data.shape[0], data.shape[1]
+        c.data = pointer(data)
+        if energy is not None:
+            energy = np.ascontiguousarray(energy, np.float64)
+            if energy.ndim != 2 or energy.shape[1] != data.shape[1]:
+                raise ValueError(f"energy: shape [n_languages, {data.shape[1]}] is needed, not {list(energy.shape)}")
+            c.energy, c.n_languages = pointer(energy, "double *"), energy.shape[0]
+        if tokens_per_byte is not None:
+            rates = floats(tokens_per_byte, "tokens_per_byte")
+            if energy is None or len(rates) != len(energy):
+                raise ValueError("tokens_per_byte: one a language of energy is needed")
+            c.tokens_per_byte = pointer(rates, "double *")
+        n = lib.qdisp_quantizer_n_units(self._handle, *data.shape)
+        steps, scales = np.empty(n, np.float32), np.empty(n, np.float32)
+        self._ctx.call("qdisp_quantizer_matrix", self._handle, c, pointer(steps, "float *"),
+                       pointer(scales, "float *"), long=True)
+        return steps, scales
+
     def __repr__(self) -> str:
         return self._repr
 
@@ -195,3 +230,59 @@ def apply_plan(plan: Table, model: Model) -> Model:
     need(plan, Table, "plan"), need(model, Model, "model")
     handle, = model._ctx.call("qdisp_plan_apply", plan._handle, model._handle, long=True)
     return Model._from_handle(model._ctx, handle, model)
+
+
+def quantize_packed(array: Any, bits: int = 4, group_size: int | str = 128, full_range: bool = False,
+                    dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Rounds to nearest with a min-max scale a group, as the method "rtn" does, and packs the codes.
+
+    Args:
+        array: float32 or float16 [..., n_columns], rows are packed one by one; uint16 with dtype="bfloat16".
+        bits: 2..8.
+        group_size: weights of a row that share a scale, 8 or more, or "channel".
+        full_range: 2^bits levels instead of 2^bits - 1 symmetric ones.
+
+    Returns packed, uint8 [..., (n_columns * bits + 7) // 8], a stream of bits that starts with the lowest bits of the
+    first byte and holds code + 2^(bits - 1), and scales, float16 [..., groups]: a weight is about code * scale. Errors:
+    TypeError, ValueError; Error (ENUMERIC: names row and column).
+    """
+    rows, c_type = weights(array, "array", dtype)
+    if rows.ndim == 0:
+        raise ValueError("array: at least one dimension is needed")
+    ctx, n_bits, size = context(), whole(bits, "bits", 2, 8), group(group_size, 128)
+    n_columns = rows.shape[-1]
+    n_rows = int(np.prod(rows.shape[:-1], dtype=np.int64))
+    packed = np.empty((*rows.shape[:-1], lib.qdisp_packed_row_bytes(n_columns, n_bits)), np.uint8)
+    scales = np.empty((*rows.shape[:-1], lib.qdisp_packed_n_groups(n_columns, size)), np.float16)
+    ctx.call("qdisp_quantize_packed", ctx.handle, pointer(rows), c_type, n_rows, n_columns, n_bits, size,
+             bool(full_range), pointer(packed, "uint8_t *"), pointer(scales, "uint16_t *"), long=True)
+    return packed, scales
+
+
+def dequantize_packed(packed: Any, scales: Any, n_columns: int, bits: int = 4,
+                      group_size: int | str = 128) -> np.ndarray:
+    """Back from quantize_packed: float32 [..., n_columns], code * scale.
+
+    Args:
+        packed, scales: as quantize_packed returned them.
+        n_columns: numbers of a row.
+        bits, group_size: as they were given to it.
+
+    Errors: TypeError, ValueError; Error (EINVAL).
+    """
+    ctx, n_bits, size = context(), whole(bits, "bits", 2, 8), group(group_size, 128)
+    n_columns = whole(n_columns, "n_columns")
+    arrays = []
+    for name, value, wanted, n in (("packed", packed, np.uint8, lib.qdisp_packed_row_bytes(n_columns, n_bits)),
+                                   ("scales", scales, np.float16, lib.qdisp_packed_n_groups(n_columns, size))):
+        array = np.asarray(value)
+        if array.dtype != wanted:
+            raise TypeError(f"{name}: {np.dtype(wanted)} is needed, not {array.dtype}")
+        if array.ndim == 0 or array.shape[-1] != n or array.shape[:-1] != np.shape(packed)[:-1]:
+            raise ValueError(f"{name}: a shape of {(*np.shape(packed)[:-1], n)} is needed, not {array.shape}")
+        arrays.append(np.ascontiguousarray(array))
+    out = np.empty((*arrays[0].shape[:-1], n_columns), np.float32)
+    n_rows = int(np.prod(out.shape[:-1], dtype=np.int64))
+    ctx.call("qdisp_dequantize_packed", ctx.handle, pointer(arrays[0], "uint8_t *"), pointer(arrays[1], "uint16_t *"),
+             n_rows, n_columns, n_bits, size, pointer(out, "float *"), long=True)
+    return out

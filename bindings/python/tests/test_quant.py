@@ -54,6 +54,26 @@ def test_feed(model):
         calibration.feed("a", tensor, rows[0])
 
 
+def test_matrix_of_a_host():
+    rng = np.random.default_rng(3)
+    w = rng.standard_t(4, size=(24, 100)).astype(np.float32)
+    energy = np.where(np.arange(100) < 50, [[1.0], [0.01]], [[0.01], [1.0]])
+    steps, scales = qdisp.Quantizer("rtn", 4, 32).matrix(w)
+    assert steps.shape == (24 * 4,) and (steps == scales).all()
+    absmax = np.abs(np.pad(w, ((0, 0), (0, 28))).reshape(24 * 4, 32)).max(1)
+    np.testing.assert_array_equal(steps, (absmax / np.float32(7)).astype(np.float16).astype(np.float32))
+    clipped, gained = qdisp.Quantizer("la-aciq", 4, 32).matrix(w, energy, [0.3, 0.4])
+    assert (clipped <= steps).all() and (clipped < steps).any() and (gained >= clipped).all()
+    with pytest.raises(qdisp.Error, match="la-aciq needs the energy"):
+        qdisp.Quantizer("la-aciq").matrix(w)
+    with pytest.raises(ValueError, match="energy"):
+        qdisp.Quantizer("la-aciq").matrix(w, energy[:, 1:])
+    with pytest.raises(ValueError, match="tokens_per_byte"):
+        qdisp.Quantizer("la-aciq").matrix(w, energy, [1.0])
+    with pytest.raises(ValueError, match="array"):
+        qdisp.Quantizer("rtn").matrix(w[0])
+
+
 @pytest.mark.parametrize("arguments, error", [
     (("no-such",), qdisp.Error), (("rtn", 9), ValueError), (("rtn", 4.0), TypeError), ((3,), TypeError),
     (("rtn", 4, 7), ValueError), (("rtn", 4, "row"), ValueError), (("rtn", 4, 64, False, []), ValueError),

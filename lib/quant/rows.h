@@ -1,0 +1,40 @@
+/* rows.h - passes over the rows of a matrix, in parallel and in groups that fit the kernels' f32 sums. */
+#ifndef QD_ROWS_H
+#define QD_ROWS_H
+
+#include "quant/quant.h"
+
+enum { QD_ROW_GROUP = 8 };
+
+/* n rows of a choice's matrix, evenly spaced; n = n_out: all of them. */
+typedef struct qd_rows {
+    qdisp_ctx *ctx;
+    qd_choice *c;
+    size_t n;
+} qd_rows;
+
+/* At most QD_ROW_GROUP rows: w[h][n_in], their places in the matrix, room for as many quantized ones; adds to sums. */
+typedef qdisp_status (*qd_row_group)(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                     float *q, double *sums);
+/* Calls group for all rows. sums[n_sums] get what the groups added, the same for any number of threads; n_sums may be
+ * 0. Calls run in parallel: what they write belongs to their rows. */
+qdisp_status qd_rows_run(const qd_rows *rows, qd_row_group group, void *user, double *sums, size_t n_sums);
+
+/* Largest |w| of the rows; ENUMERIC if one is not finite. */
+qdisp_status qd_rows_absmax(const qd_rows *rows, float *absmax);
+/* sums[n_in] = column sums of w^2. */
+qdisp_status qd_rows_squares(const qd_rows *rows, double *sums);
+/* sums[0 .. n_in) = column sums of (w - Q)^2 under the choice, sums[n_in .. 2 n_in) of Q^2. */
+qdisp_status qd_rows_measure(const qd_rows *rows, double *sums);
+/* The same for one group, as qd_row_group. */
+qdisp_status qd_group_measure(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w, float *q,
+                              double *sums);
+
+/* Round to nearest and ACIQ, for the units of these rows (la-aciq's guard compares with them). */
+typedef qdisp_status (*qd_choose_rows)(const qd_rows *rows);
+qdisp_status qd_rtn_choose(const qd_rows *rows);
+qdisp_status qd_aciq_choose(const qd_rows *rows);
+/* Runs one over all rows of all choices. */
+qdisp_status qd_choose_each(qdisp_ctx *ctx, qd_choice *choices, size_t n, qd_choose_rows choose);
+
+#endif
