@@ -2,7 +2,8 @@
 # Everything a newcomer needs: installs what is missing, builds, runs.
 #   ./do demo    which languages does a quantization of the embedded model hurt?
 #   ./do test    every test; the last line counts them
-#   ./do bench   speed of the kernels beside the machine's own limits
+#   ./do bench   speed of kernels and jobs beside the machine's own limits; --peers: and beside other programs
+#                (installs PyTorch: about 3 GB); --counts: instructions; --quick; names or patterns of cases
 #   ./do asan    the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./do fuzz    the parsers under libFuzzer, FUZZ_SECONDS each (default 60; needs clang)
 #   ./do interop transformers and tokenizers load what we write and agree (installs PyTorch: about 2 GB)
@@ -64,6 +65,17 @@ python_environment() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation ./bindings/python
 }
 
+# the programs that ./do bench --peers measures: one that cannot be installed becomes a row that says so
+peers_environment() {
+    local package
+    say "peers: installing PyTorch and others into .venv-bench: about 3 GB to fetch, 6 GB on disk"
+    [ -x .venv-bench/bin/python ] || python3 -m venv .venv-bench
+    for package in numpy torch scipy safetensors optimum-quanto torchao hqq pywhispercpp; do
+        .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check "$package" >&2 ||
+            say "peers: no $package"
+    done
+}
+
 case "${1:-help}" in
 setup)
     install_packages
@@ -87,8 +99,8 @@ test)
 bench)
     install_packages
     build build
-    shift
-    test/bench/run.sh build "$@"
+    case " $* " in *" --peers "*) peers_environment ;; esac
+    python3 test/bench/run.py build "${@:2}"
     ;;
 asan)
     install_packages
@@ -113,6 +125,6 @@ fuzz)
     test/hostile/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}"
     ;;
 *)
-    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    sed -n '2,11s/^# \{0,1\}//p' "$0"
     ;;
 esac

@@ -78,9 +78,14 @@ unsigned qd_n_workers(const qdisp_ctx *ctx);
 typedef struct qd_mapped_file {
     const uint8_t *data;
     size_t size;
+    int fd; /* the file, open while size > 0 */
 } qd_mapped_file;
 qdisp_status qd_map_file(qdisp_ctx *ctx, const char *path, qd_mapped_file *out);
 void qd_unmap_file(qd_mapped_file *file);
+/* Bytes [offset, offset + n) of the mapping read into buffer: no page of it is mapped in for that, and a file that has
+ * shrunk is an error. path: for the message. Any thread. Errors: EIO. */
+qdisp_status qd_read_mapped(qdisp_ctx *ctx, const qd_mapped_file *file, const char *path, size_t offset, size_t n,
+                            void *buffer);
 /* Whole file as bytes plus a final NUL (not counted); for configs and texts. max_bytes bounds it (EFORMAT above). */
 qdisp_status qd_read_file(qdisp_ctx *ctx, const char *path, size_t max_bytes, char **data, size_t *size);
 bool qd_is_directory(const char *path);

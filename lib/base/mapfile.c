@@ -34,15 +34,33 @@ qdisp_status qd_map_file(qdisp_ctx *ctx, const char *path, qd_mapped_file *out) 
     void *data = (void *)"";
     if (size > 0) data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     int error = errno;
-    close(fd);
+    if (size == 0 || data == MAP_FAILED) close(fd);
     if (data == MAP_FAILED) return qd_fail_errno(ctx, path, error);
-    *out = (qd_mapped_file){data, size};
+    *out = (qd_mapped_file){data, size, size > 0 ? fd : -1};
     return QDISP_OK;
 }
 
 void qd_unmap_file(qd_mapped_file *file) {
-    if (file->size > 0) munmap((void *)(uintptr_t)file->data, file->size);
+    if (file->size > 0) {
+        munmap((void *)(uintptr_t)file->data, file->size);
+        close(file->fd);
+    }
     *file = (qd_mapped_file){0};
+}
+
+qdisp_status qd_read_mapped(qdisp_ctx *ctx, const qd_mapped_file *file, const char *path, size_t offset, size_t n,
+                            void *buffer) {
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(file->fd, (char *)buffer + done, n - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return qd_fail_errno(ctx, path, errno);
+        if (got == 0) {
+            return qd_fail(ctx, QDISP_EIO, "%s: byte %zu is gone, of %zu when it was opened", path, offset + done,
+                           file->size);
+        }
+        done += (size_t)got;
+    }
+    return QDISP_OK;
 }
 
 qdisp_status qd_read_file(qdisp_ctx *ctx, const char *path, size_t max_bytes, char **data, size_t *size) {

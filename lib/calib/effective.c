@@ -1,52 +1,124 @@
 /* effective.c - what the statistics say of each language: effective kurtosis and outlier-layer activation. */
 #include "calib/calib.h"
-#include "kernels/kernels.h"
 #include "stats/census.h"
+#include "stats/stats.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Kurtosis of the weights under column weights omega, from raw column sums [4][n_in] of powers 1..4 over n_out rows. */
-static double effective_kurtosis(const double *sums, const double *omega, size_t n_out, size_t n_in) {
-    double m[5] = {1, 0, 0, 0, 0}, total = 0;
-    for (size_t j = 0; j < n_in; j++) {
-        total += omega[j];
-        for (size_t p = 0; p < 4; p++) m[p + 1] += omega[j] * sums[p * n_in + j];
-    }
-    if (!(total > 0)) return NAN;
-    for (size_t p = 1; p < 5; p++) m[p] /= total * (double)n_out;
-    double mu = m[1], m2 = m[2] - mu * mu, m4 = m[4] - 4 * mu * m[3] + 6 * mu * mu * m[2] - 3 * mu * mu * mu * mu;
-    return m2 > 0 ? m4 / (m2 * m2) - 3 : NAN;
-}
+/* Effective kurtosis of a map for every language (la-aciq section 3): kurtosis of its weights, each column with the
+ * weight omega_j, the energy of that input. One pass over the weights gives central moments of the columns; moved to a
+ * center common to the map they are the column sums C_p[j], and a language is a product of omega with [n_in, 4].
+ *
+ * Error: moving from the common center c to the language's own mean cancels up to (1 + q)^4 times the rounding of f64,
+ * q = |c - mean| / std; a language with q > MAX_SHIFT, who hears few columns that lie apart, is moved column by column
+ * instead. So the product adds less than 1e-9, whatever the means are, to the columns' own error (columns.c). */
+#define MAX_SHIFT 30.0
 
 typedef struct effective_job {
     const qdisp_calib *calib;
-    const qdisp_model *model;
-    double *kurtosis; /* [n_linears][n_languages] */
+    size_t i_linear, n_in;
+    const qdisp_moments *columns; /* [n_in] */
+    double (*sums)[4];            /* [n_in] sums of powers 1..4 of (w - center) down a column */
+    bool whole;                   /* every column has as many finite weights, n_out of them */
+    double *kurtosis;             /* [n_languages] */
 } effective_job;
 
-/* One map: a pass over its weights for the column sums, then every language is a small product. */
-static qdisp_status effective_task(void *arg, size_t i, unsigned i_worker) {
-    effective_job *job = arg;
-    const qd_linear *linear = &job->model->linears[i];
-    const qdisp_tensor *t = &job->model->tensors[linear->i_weight];
-    qdisp_ctx *ctx = job->model->ctx;
+/* Sums of powers 1..4 of (x - center) from central moments. */
+static void shifted_sums(const qdisp_moments *m, double center, double out[4]) {
+    double n = (double)m->n, d = m->mean - center, d2 = d * d;
+    if (m->n == 0) d = d2 = 0;
+    out[0] = n * d;
+    out[1] = m->m2 + n * d2;
+    out[2] = m->m3 + 3 * d * m->m2 + n * d2 * d;
+    out[3] = m->m4 + 4 * d * m->m3 + 6 * d2 * m->m2 + n * d2 * d2;
+}
+
+/* total = sum of omega, s[p] = sum of omega_j sums[j][p], omega = a + b the energy of the two folds. Two columns at a
+ * time, four powers side by side. */
+static double weigh(const double *a, const double *b, const double (*sums)[4], size_t n, double s[4]) {
+    double lanes[2][4] = {{0}}, total[2] = {0};
+    for (size_t j = 0; j < n; j++) {
+        double omega = a[j] + b[j];
+        total[j % 2] += omega;
+        for (size_t p = 0; p < 4; p++) lanes[j % 2][p] += omega * sums[j][p];
+    }
+    for (size_t p = 0; p < 4; p++) s[p] = lanes[0][p] + lanes[1][p];
+    return total[0] + total[1];
+}
+
+/* Central moments about a language's mean, from sums about a center that is near it: kurtosis. */
+static double kurtosis_of(const double s[4], double weight, double *mean, double *shift) {
+    double d = s[0] / weight, m2 = s[1] / weight - d * d;
+    double m4 = s[3] / weight - 4 * d * s[2] / weight + 6 * d * d * s[1] / weight - 3 * d * d * d * d;
+    *mean = d;
+    *shift = m2 > 0 ? fabs(d) / sqrt(m2) : INFINITY;
+    return m2 > 0 ? m4 / (m2 * m2) - 3 : NAN;
+}
+
+/* The same column by column, about `center` itself. */
+static double kurtosis_about(const effective_job *job, const double *a, const double *b, double center) {
+    double s[4] = {0}, weight = 0, mean, shift;
+    for (size_t j = 0; j < job->n_in; j++) {
+        double c[4], omega = a[j] + b[j];
+        shifted_sums(&job->columns[j], center, c);
+        weight += omega * (double)job->columns[j].n;
+        for (size_t p = 0; p < 4; p++) s[p] += omega * c[p];
+    }
+    return kurtosis_of(s, weight, &mean, &shift);
+}
+
+static double language_mean(const effective_job *job, const double *a, const double *b) {
+    double sum = 0, weight = 0;
+    for (size_t j = 0; j < job->n_in; j++) {
+        double share = (a[j] + b[j]) * (double)job->columns[j].n;
+        if (share > 0) sum += share * job->columns[j].mean, weight += share;
+    }
+    return sum / weight;
+}
+
+static qdisp_status language_task(void *arg, size_t l, unsigned i_worker) {
+    const effective_job *job = arg;
+    const qd_calib_language *language = &job->calib->languages[l];
+    size_t offset = job->calib->offsets[job->i_linear];
+    const double *a = language->folds[0].squares + offset, *b = language->folds[1].squares + offset;
+    double s[4], mean, shift, weight;
     (void)i_worker;
-    double *sums = qd_alloc(ctx, 4 * linear->n_in, sizeof *sums), *energy = qd_alloc(ctx, linear->n_in, sizeof *energy);
-    float *row = qd_alloc(ctx, linear->n_in, sizeof *row);
-    qdisp_status status = sums && energy && row ? QDISP_OK : QDISP_ENOMEM;
-    for (size_t r = 0; r < linear->n_out && status == QDISP_OK; r++) {
-        const float *w = qd_load_f32(ctx->kernels, t->data, (qdisp_dtype)t->dtype, r * linear->n_in, linear->n_in, row);
-        ctx->kernels->column_sums(w, 1, linear->n_in, linear->n_in, sums);
+    job->kurtosis[l] = NAN;
+    if (language->folds[0].n_rows[job->i_linear] + language->folds[1].n_rows[job->i_linear] == 0) return QDISP_OK;
+    weight = weigh(a, b, (const double (*)[4])job->sums, job->n_in, s);
+    if (job->whole) {
+        weight *= (double)job->columns[0].n;
+    } else {
+        weight = 0;
+        for (size_t j = 0; j < job->n_in; j++) weight += (a[j] + b[j]) * (double)job->columns[j].n;
     }
-    for (size_t l = 0; l < job->calib->n_languages && status == QDISP_OK; l++) {
-        bool any = qd_calib_energy(job->calib, l, QD_N_FOLDS, i, energy);
-        job->kurtosis[i * job->calib->n_languages + l] =
-            any ? effective_kurtosis(sums, energy, linear->n_out, linear->n_in) : NAN;
+    if (!(weight > 0)) return QDISP_OK;
+    job->kurtosis[l] = kurtosis_of(s, weight, &mean, &shift);
+    if (shift > MAX_SHIFT) job->kurtosis[l] = kurtosis_about(job, a, b, language_mean(job, a, b));
+    return QDISP_OK;
+}
+
+/* kurtosis[n_languages] of a map; NaN for a language that was not heard there. Threads share the rows, then the
+ * languages. */
+static qdisp_status effective_kurtosis(const qdisp_calib *c, const qdisp_model *model, size_t i_linear,
+                                       double *kurtosis) {
+    qdisp_ctx *ctx = model->ctx;
+    const qd_linear *linear = &model->linears[i_linear];
+    const qdisp_tensor *t = &model->tensors[linear->i_weight];
+    qd_array array = {t->data, (qdisp_dtype)t->dtype, linear->n_out, linear->n_in, model->file};
+    qdisp_moments *columns = qd_alloc(ctx, linear->n_in, sizeof *columns), all = qd_moments_none();
+    effective_job job = {.calib = c, .i_linear = i_linear, .n_in = linear->n_in, .columns = columns, .whole = true,
+                         .sums = qd_alloc(ctx, linear->n_in, sizeof *job.sums), .kurtosis = kurtosis};
+    qdisp_status status = columns && job.sums ? qd_moments_columns(ctx, &array, columns) : QDISP_ENOMEM;
+    for (size_t j = 0; j < linear->n_in && status == QDISP_OK; j++) {
+        qdisp_moments_merge(&all, &columns[j]);
+        job.whole = job.whole && columns[j].n == linear->n_out;
     }
-    qd_free(ctx, sums);
-    qd_free(ctx, energy);
-    qd_free(ctx, row);
+    for (size_t j = 0; j < linear->n_in && status == QDISP_OK; j++) shifted_sums(&columns[j], all.mean, job.sums[j]);
+    if (status == QDISP_OK) status = qd_parallel(ctx, c->n_languages, language_task, &job);
+    qd_free(ctx, columns);
+    qd_free(ctx, job.sums);
     return status;
 }
 
@@ -92,9 +164,9 @@ qdisp_status qdisp_calib_languages(const qdisp_calib *c, const qdisp_model *mode
     double *kurtosis = qd_alloc(ctx, model->n_linears * (c->n_languages + 1), sizeof *kurtosis);
     bool *is_outlier = qd_alloc(ctx, model->info.n_layer, sizeof *is_outlier);
     qdisp_table *t = NULL;
-    effective_job job = {c, model, kurtosis};
     qdisp_status status = kurtosis && is_outlier ? qd_outlier_layers(model, is_outlier) : QDISP_ENOMEM;
-    if (status == QDISP_OK) status = qd_parallel(ctx, model->n_linears, effective_task, &job);
+    for (size_t i = 0; i < model->n_linears && status == QDISP_OK; i++)
+        status = effective_kurtosis(c, model, i, kurtosis + i * c->n_languages);
     if (status == QDISP_OK) status = qdisp_table_new(ctx, "languages", "What each language makes of the weights", &t);
     if (status == QDISP_OK) status = fill_table(c, model, kurtosis, is_outlier, t);
     qd_free(ctx, kurtosis);

@@ -6,8 +6,9 @@ static int run(int argc, const char **argv) {
     struct poptOption table[] = {CLI_COMMON, POPT_TABLEEND};
     int rc =
         cli_parse(argc, argv, table, "census MODEL [OPTIONS]",
-                  "Kurtosis census: mean, spread, excess kurtosis and reach of every weight matrix, with the parts\n"
-                  "of fused query-key-value maps. Classes: heavy > 50, moderate 15-50, mild 5-15, gaussian < 5.",
+                  "Kurtosis census: mean, spread, excess kurtosis, L-kurtosis, reach, Hill index of the tail and the\n"
+                  "share of energy beyond 6 standard deviations of every weight matrix, with the parts of fused\n"
+                  "query-key-value maps. Classes: heavy > 50, moderate 15-50, mild 5-15, gaussian < 5.",
                   args, 1, 1);
     if (rc >= 0) return rc;
     cli_inputs in = {.ctx = cli_ctx()};

@@ -1,6 +1,7 @@
 /* diagnose.c - the main job: calibrate, predict, quantize, measure, and say how well the prediction did. */
 #include "eval/diagnose.h"
 #include "quant/quant.h"
+#include "stats/correlate.h"
 #include "stats/resample.h"
 
 #include <qdisp/quant.h>
@@ -161,11 +162,11 @@ static void raw_predictor(const qd_diagnosis *d, size_t predictor, double *x) {
 
 static qdisp_status score_predictor(qd_diagnosis *d, qd_score *s) {
     size_t n = d->n_rows * d->n_languages, n_rho = 0, n_errors = 0, n_inside = 0;
-    QD_TRY(qdisp_spearman(d->ctx, d->predicted, d->loss, n, &s->pooled));
+    QD_TRY(qd_spearman(d->ctx, d->predicted, d->loss, n, &s->pooled));
     s->mean = 0;
     for (size_t q = 0; q < d->n_rows; q++) {
         double rho;
-        QD_TRY(qdisp_spearman(d->ctx, d->predicted + q * d->n_languages, d->loss + q * d->n_languages, d->n_languages,
+        QD_TRY(qd_spearman(d->ctx, d->predicted + q * d->n_languages, d->loss + q * d->n_languages, d->n_languages,
                               &rho));
         if (!isnan(rho)) s->mean += rho, n_rho++;
     }

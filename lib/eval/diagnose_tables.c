@@ -1,5 +1,6 @@
 /* diagnose_tables.c - a diagnosis as tables. */
 #include "eval/diagnose.h"
+#include "stats/correlate.h"
 
 #include <qdisp/stats.h>
 
@@ -112,7 +113,7 @@ qdisp_status qd_quantizers_table(const qd_diagnosis *d, qdisp_table **out) {
             if (loss[l] < loss[i_best]) i_best = l;
         }
         if (status == QDISP_OK)
-            status = qdisp_spearman(d->ctx, d->predicted + q * d->n_languages, loss, d->n_languages, &rho);
+            status = qd_spearman(d->ctx, d->predicted + q * d->n_languages, loss, d->n_languages, &rho);
         qd_table_str(t, &status, row, method, d->rows[q].method);
         qd_table_i64(t, &status, row, bits, d->rows[q].bits);
         qd_table_f64(t, &status, row, bpw, d->rows[q].bits_per_weight);

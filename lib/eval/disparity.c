@@ -96,7 +96,7 @@ qdisp_status qdisp_eval_compare(const qdisp_table *baseline, const qdisp_table *
         compare_job job = {.ctx = ctx, .a = &a, .b = &b, .n_resamples = n_resamples ? n_resamples : DEFAULT_RESAMPLES,
                            .low = values, .high = values + a.n_languages, .p = values + 2 * a.n_languages};
         status = qd_parallel(ctx, a.n_languages, compare_language, &job);
-        if (status == QDISP_OK) status = qd_holm(ctx, job.p, a.n_languages);
+        if (status == QDISP_OK) status = qdisp_holm(ctx, job.p, a.n_languages, job.p);
         if (status == QDISP_OK)
             status = qdisp_table_new(ctx, "comparison", "Loss by quantization (bits per byte, 95 % interval)", &t);
         if (status == QDISP_OK) status = fill_comparison(&job, t);

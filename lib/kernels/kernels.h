@@ -12,12 +12,25 @@ typedef struct qd_power_sums {
     uint64_t n_finite;
 } qd_power_sums;
 
+/* Sums by column, added to what is there. */
+typedef struct qd_column_sums {
+    double *sums;           /* [4][n_columns] sums of (x - pivot)^p over finite x */
+    float *min, *max;       /* [n_columns], of finite x; start from +inf, -inf */
+    uint64_t *n_non_finite; /* [n_columns] */
+} qd_column_sums;
+
 /* Grid of a symmetric integer quantizer: code q = clamp(round_half_even(w * inverse), low, high); value q * scale.
  * -2^22 <= low <= 0 <= high <= 2^22; scale and inverse finite. */
 typedef struct qd_grid {
     float scale, inverse;
     int32_t low, high;
 } qd_grid;
+
+/* softmax_kl of one row; natural logarithms. */
+typedef struct qd_kl {
+    double kl, lse_x, lse_y; /* KL(softmax(x) || softmax(y)) >= 0, log(sum exp(x)), log(sum exp(y)) */
+    size_t top_x, top_y;     /* first of the largest elements; n where the lse is NaN */
+} qd_kl;
 
 /* kernels.inc lists them: K(name, return type, (arguments)). */
 typedef struct qd_kernels {

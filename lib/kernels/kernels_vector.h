@@ -4,6 +4,8 @@
 #ifndef QD_KERNELS_VECTOR_H
 #define QD_KERNELS_VECTOR_H
 
+#define QD_INLINE __attribute__((always_inline))
+
 /* m < 16 elements, the other lanes `fill`. */
 static inline vf vf_part(const float *x, size_t m, float fill) {
     float lanes[QD_STEP];
@@ -25,7 +27,9 @@ static inline void vd_flush(double lanes[QD_STEP], vf sums) {
 
 #include "vector_moments.h"
 #include "vector_quantize.h"
+#include "vector_pack.h"
 #include "vector_forward.h"
+#include "vector_random.h"
 
 #define QD_PASTE_(a, b) a##b
 #define QD_PASTE(a, b) QD_PASTE_(a, b)

@@ -4,6 +4,8 @@
  * elements of the array), where it starts from zero again: at most 7 inexact additions, so a flushed sum of terms t
  * is off by at most 7 u sum|t|, u = 2^-24, and the f64 part adds nothing that matters. The 16 f64 lanes are folded in
  * halves: lane l with l + 8, then l + 4, l + 2, l + 1.
+ * power_sums has four sums to flush and does it cheaper: the f32 lanes are first folded to 4 (l with l + 8, then l + 4)
+ * and those added to 4 f64 lanes: 9 inexact additions.
  * Lanes without an element in the last step get a term of +0, which changes no sum (no lane is ever -0).
  * min and max mean `a < b ? a : b` and `a > b ? a : b`: with a NaN the second operand.
  * Products and sums are rounded one by one: never fused (-ffp-contract=off). The bits of a NaN result are not promised;
@@ -21,29 +23,72 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
 
 enum {
     QD_STEP = 16,              /* lanes */
+    QD_QUAD = 4,               /* f64 lanes of power_sums */
     QD_FLUSH = 8 * QD_STEP,    /* elements between flushes */
-    QD_FLUSH_ROWS = 8,         /* rows between flushes of column sums */
+    QD_AHEAD = 2048,           /* bytes that power_sums prefetches ahead: over the border of a page */
+    QD_ROW_BLOCK = 16 * QD_FLUSH, /* elements of nll and softmax_kl that share a maximum: two rows of 8 KiB in L1 */
+    QD_FLUSH_ROWS = 8,         /* rows between flushes of column squares */
+    QD_COLUMN_ROWS = 16,       /* and of column sums, which have four to flush */
     QD_BLOCK = 32 * QD_FLUSH,  /* elements that power_sums looks at before it decides how: 16 KiB, stays in L1 */
-    QD_GRIDS = 64              /* grids that grid_errors serves in one pass */
+    QD_GRIDS = 80              /* grids that grid_errors serves in one pass; a multiple of 4 */
 };
 
 /* 1.5 * 2^23: adding and subtracting it rounds |t| <= 2^22 to the nearest integer, ties to even, never -0. */
 #define QD_ROUND 12582912.0f
 
-/* exp: range, and ln 2 in two parts, of which the first has 9 bits so that its product with |n| <= 127 is exact. Below
- * QD_EXP_LOW the result is 0, above QD_EXP_HIGH +inf. */
-#define QD_EXP_LOW (-87.33654f)
-#define QD_EXP_HIGH 88.36f
+/* exp: the range; ln 2 in two parts, of which the first has 9 bits so that its product with |n| <= 128 is exact; and
+ * what rounds as QD_ROUND does and leaves n + 127, an exponent field, in the low bits. */
+#define QD_EXP_LOW (-88.0f)
+#define QD_EXP_HIGH 89.0f
+#define QD_EXP_ROUND (QD_ROUND + 127.0f)
 #define QD_LOG2E 1.44269504f
 #define QD_LN2_HIGH 0.693359375f
 #define QD_LN2_LOW (-2.12194440e-4f)
-/* exp(r) ~ 1 + r + r^2 p(r) on |r| <= ln(2)/2: Moshier's minimax coefficients (Cephes, expf), highest power first. */
-#define QD_EXP_P0 1.9875691500e-4f
-#define QD_EXP_P1 1.3981999507e-3f
-#define QD_EXP_P2 8.3334519073e-3f
-#define QD_EXP_P3 4.1665795894e-2f
-#define QD_EXP_P4 1.6666665459e-1f
-#define QD_EXP_P5 5.0000001201e-1f
+/* exp(r) ~ 1 + r + r^2 (P2 + P3 r + ... + P6 r^4) on |r| <= ln(2)/2: minimax for the relative error, 0.07 u. This and
+ * the polynomials below are fitted by linear programming on 1500 Chebyshev points (test/golden/make_polynomials.py). */
+#define QD_EXP_P2 0.49999994f
+#define QD_EXP_P3 0.166665211f
+#define QD_EXP_P4 0.0416683927f
+#define QD_EXP_P5 0.00836871471f
+#define QD_EXP_P6 0.0013814359f
+/* (e^t - 1 - t) / t^2 ~ 1/2 + PHI_1 t + ... + PHI_6 t^6 on |t| < 1, relative error 1.9 u. */
+#define QD_PHI_1 0.166666955f
+#define QD_PHI_2 0.0416665152f
+#define QD_PHI_3 0.00833093002f
+#define QD_PHI_4 0.00138913363f
+#define QD_PHI_5 0.000203254851f
+#define QD_PHI_6 2.49607638e-05f
+/* ((1 + r) log(1 + r) + (1 - r) log(1 - r)) / r^2 ~ 1 + JS_1 w + ... + JS_5 w^5, w = r^2 < 1/4, relative error 0.08
+ * u. */
+#define QD_JS_1 0.166667193f
+#define QD_JS_2 0.0666381195f
+#define QD_JS_3 0.0362180509f
+#define QD_JS_4 0.0184310284f
+#define QD_JS_5 0.0273428429f
+/* (2 - z) log(2 - z) on 0 <= z <= 1/2, within 2 u of that plus z log z. */
+#define QD_JS_FAR_0 1.38629436f
+#define QD_JS_FAR_1 (-1.69314325f)
+#define QD_JS_FAR_2 0.249925092f
+#define QD_JS_FAR_3 0.0422038995f
+#define QD_JS_FAR_4 0.00866450556f
+#define QD_JS_FAR_5 0.00565274293f
+/* log(1 + t) ~ t (LOG_1 + LOG_2 t + ... + LOG_8 t^7) from the root of 1/2 to that of 2, within 0.6 u absolutely. */
+#define QD_LN2 0.693147181f
+#define QD_SQRT_HALF_BITS 0x3f3504f3u
+#define QD_LOG_1 0.999999821f
+#define QD_LOG_2 (-0.500006676f)
+#define QD_LOG_3 0.333361834f
+#define QD_LOG_4 (-0.249593481f)
+#define QD_LOG_5 0.198729932f
+#define QD_LOG_6 (-0.173333943f)
+#define QD_LOG_7 0.164202914f
+#define QD_LOG_8 (-0.101027332f)
+
+/* Philox 4x32: the multipliers of a round and the Weyl steps of the key (Salmon et al. 2011, table 2). */
+#define QD_PHILOX_M0 0xD2511F53u
+#define QD_PHILOX_M1 0xCD9E8D57u
+#define QD_PHILOX_W0 0x9E3779B9u
+#define QD_PHILOX_W1 0xBB67AE85u
 
 /* 0.5 (1 + tanh(u)) = 1 / (1 + exp(-2u)), which does not cancel; -2 * 0.79788456 and the cubic term of BLOOM's GELU. */
 #define QD_GELU_SCALE (-1.59576912f)
@@ -70,6 +115,10 @@ static inline float qd_max(float a, float b) {
     return a > b ? a : b;
 }
 
+/* 32 bytes for byte-wise work; the compiler has them on every instruction set. */
+typedef uint64_t qd_words __attribute__((vector_size(32)));
+typedef int8_t qd_bytes __attribute__((vector_size(32)));
+
 /* Folds 16 f64 lanes. */
 static inline double qd_fold(const double lanes[QD_STEP]) {
     double a[QD_STEP];
@@ -92,9 +141,14 @@ static inline bool qd_squares_fit(uint32_t max_bits) {
     return max_bits == 0 || (max_bits >= 0x26800000u && max_bits < 0x5d800000u);
 }
 
+/* Folds 4 f64 lanes. */
+static inline double qd_fold_quad(const double lanes[QD_QUAD]) {
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+}
+
 /* power_sums between blocks. */
 typedef struct qd_power_state {
-    double sums[4][QD_STEP];
+    double sums[4][QD_QUAD];
     double min, max;
     uint64_t n_finite;
 } qd_power_state;
@@ -104,11 +158,36 @@ void qd_power_state_init(qd_power_state *state);
 void qd_power_block_slow(qd_power_state *state, const float *x, size_t n, float pivot);
 void qd_power_state_finish(const qd_power_state *state, qd_power_sums *out);
 
-/* At most 8 rows of at most 16 columns in f64, added to sums: n_powers rows of `pitch` doubles, from first_power up. */
-void qd_column_powers_slow(const float *w, size_t n_rows, size_t n_columns, size_t stride, unsigned first_power,
-                           unsigned n_powers, size_t pitch, double *sums);
-/* log(sum) + max - x_target, in f64. */
-float qd_nll_finish(double sum, float max, float x_target);
+/* At most 16 rows of at most 16 columns in f64, whatever they hold: into column j of `into`, whose rows are `pitch`
+ * apart; pivots as in column_sums. */
+void qd_column_sums_slow(const float *w, size_t n_rows, size_t n_columns, size_t stride, const float *pivots,
+                         size_t pitch, size_t j, const qd_column_sums *into);
+/* The squares of at most 8 rows alone, NaN and infinity included. */
+void qd_column_squares_slow(const float *x, size_t n_rows, size_t n_columns, size_t stride, double *squares);
+/* errors[j] += sum over at most 8 rows of (w - q)^2 in f64. */
+void qd_measure_slow(const float *w, const float *q, size_t n_rows, size_t n, size_t stride_w, size_t stride_q,
+                     double *errors);
+/* Sum of exp(x - max) over blocks, each with its own max, combined in f64 with libm's exp; starts as {-FLT_MAX, 0}. A
+ * NaN or +inf makes the sum NaN. */
+typedef struct qd_lse {
+    float max;
+    double sum;
+} qd_lse;
+void qd_lse_add(qd_lse *total, float max, double sum);
+/* log(sum) + max - x_target; NaN unless sum > 0. */
+double qd_lse_nll(const qd_lse *total, float x_target);
+
+/* softmax_kl between blocks: sums of e^x, e^y, e^x t and e^x (e^t - 1 - t), x and y less max_x and max_y, t = y - x so;
+ * the largest elements and where their blocks start. */
+typedef struct qd_kl_sums {
+    float max_x, max_y, top_x, top_y;
+    size_t block_x, block_y;
+    double x, y, shift, spread;
+} qd_kl_sums;
+#define QD_KL_SUMS {.max_x = -FLT_MAX, .max_y = -FLT_MAX, .top_x = -INFINITY, .top_y = -INFINITY}
+/* Adds a block that starts at element `first`; block is spent. */
+void qd_kl_add(qd_kl_sums *total, qd_kl_sums *block, size_t first);
+void qd_kl_finish(const qd_kl_sums *sums, const float *x, const float *y, size_t n, qd_kl *out);
 /* 1 / sqrt(variance + epsilon) from the sums of squares about `rounded`, a float beside the true mean. */
 float qd_layer_norm_scale(double sum_squares, size_t n, double mean, float rounded, float epsilon);
 

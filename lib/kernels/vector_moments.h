@@ -16,32 +16,35 @@ static void v_to_f32_bf16(const uint16_t *x, size_t n, float *out) {
 
 /* ---- moments ---- */
 
-typedef struct block_range {
-    float min, max; /* of the numbers, NaN left out */
-} block_range;
+/* Elements as floats: the type is a constant wherever these are inlined. */
+typedef enum element_type { ELEMENT_F32, ELEMENT_F16, ELEMENT_BF16, ELEMENT_I8 } element_type;
 
-static inline block_range range_of(const float *x, size_t n) {
-    vf min = vf_set(INFINITY), max = vf_set(-INFINITY);
-    size_t i = 0;
-    for (; i + QD_STEP <= n; i += QD_STEP) {
-        vf v = vf_load(x + i);
-        min = vf_min(v, min); /* in this order a NaN is passed over */
-        max = vf_max(v, max);
+static inline const void *element_at(const void *x, size_t i, element_type type) {
+    size_t size = type == ELEMENT_F32 ? 4 : type == ELEMENT_I8 ? 1 : 2;
+    return (const char *)x + i * size;
+}
+
+static inline vf load_elements(const void *x, element_type type) {
+    switch (type) {
+    case ELEMENT_F16: return vf_load_f16(x);
+    case ELEMENT_BF16: return vf_load_bf16(x);
+    case ELEMENT_I8: return vf_load_i8(x);
+    default: return vf_load(x);
     }
-    if (i < n) {
-        vf v = vf_part(x + i, n - i, NAN);
-        min = vf_min(v, min);
-        max = vf_max(v, max);
+}
+
+/* n elements, at the ends of arrays and before a slow block. */
+static inline void widen_elements(const void *x, size_t n, element_type type, float *out) {
+    if (type == ELEMENT_F16) {
+        qd_c_to_f32_f16(x, n, out);
+    } else if (type == ELEMENT_BF16) {
+        qd_c_to_f32_bf16(x, n, out);
+    } else if (type == ELEMENT_I8) {
+        const int8_t *codes = x;
+        for (size_t i = 0; i < n; i++) out[i] = (float)codes[i];
+    } else {
+        memcpy(out, x, n * sizeof *out);
     }
-    float mins[QD_STEP], maxs[QD_STEP];
-    vf_store(mins, min);
-    vf_store(maxs, max);
-    block_range out = {mins[0], maxs[0]};
-    for (size_t l = 1; l < QD_STEP; l++) {
-        if (mins[l] < out.min) out.min = mins[l];
-        if (maxs[l] > out.max) out.max = maxs[l];
-    }
-    return out;
 }
 
 typedef struct four_sums {
@@ -56,52 +59,94 @@ static inline void add_powers(four_sums *s, vf d) {
     s->s4 = vf_add(s->s4, vf_mul(d2, d2));
 }
 
-/* At most 128 elements; the last step is padded with the pivot. */
-static inline void power_chunk(qd_power_state *state, const float *x, size_t n, float pivot) {
-    vf p = vf_set(pivot), zero = vf_set(0.0f);
+typedef struct vector_range {
+    vf min, max; /* of the numbers: v first, so that a NaN is passed over */
+} vector_range;
+
+static inline void add_range(vector_range *range, vf v) {
+    range->min = vf_min(v, range->min);
+    range->max = vf_max(v, range->max);
+}
+
+/* At most 128 elements; the last step is padded with the pivot, or for the range with NaN. */
+static inline QD_INLINE void power_chunk(qd_power_state *state, const void *x, size_t n, vf pivot, vector_range *range,
+                                         element_type type) {
+    vf zero = vf_set(0.0f);
     four_sums s = {zero, zero, zero, zero};
     size_t i = 0;
-    for (; i + QD_STEP <= n; i += QD_STEP) add_powers(&s, vf_sub(vf_load(x + i), p));
-    if (i < n) add_powers(&s, vf_sub(vf_part(x + i, n - i, pivot), p));
-    vd_flush(state->sums[0], s.s1);
-    vd_flush(state->sums[1], s.s2);
-    vd_flush(state->sums[2], s.s3);
-    vd_flush(state->sums[3], s.s4);
-}
-
-static inline void power_block(qd_power_state *state, const float *x, size_t n, float pivot) {
-    size_t i = 0;
-    for (; i + QD_FLUSH <= n; i += QD_FLUSH) power_chunk(state, x + i, QD_FLUSH, pivot);
-    if (i < n) power_chunk(state, x + i, n - i, pivot);
-}
-
-/* The largest |x - pivot| is that of the least or the greatest x, as rounding is monotone. A NaN, which the range does
- * not show, shows in the sums: then the block is undone and goes the slow way. */
-static bool power_block_fits(qd_power_state *state, const float *x, size_t n, float pivot) {
-    block_range range = range_of(x, n);
-    float low = fabsf(range.min - pivot), high = fabsf(range.max - pivot);
-    if (!qd_powers_fit(qd_float_bits(low > high ? low : high))) return false;
-    qd_power_state sums = *state;
-    power_block(&sums, x, n, pivot);
-    for (size_t l = 0; l < QD_STEP; l++) {
-        if (sums.sums[0][l] != sums.sums[0][l]) return false;
+    for (; i + QD_STEP <= n; i += QD_STEP) {
+        const void *at = element_at(x, i, type);
+        if (type == ELEMENT_F32 || i % (2 * QD_STEP) == 0) __builtin_prefetch((const char *)at + QD_AHEAD);
+        vf v = load_elements(at, type);
+        add_powers(&s, vf_sub(v, pivot));
+        add_range(range, v);
     }
-    if ((double)range.min < sums.min) sums.min = (double)range.min;
-    if ((double)range.max > sums.max) sums.max = (double)range.max;
-    sums.n_finite += n;
-    *state = sums;
+    if (i < n) {
+        float last[QD_STEP];
+        vf_store(last, pivot);
+        widen_elements(element_at(x, i, type), n - i, type, last);
+        add_powers(&s, vf_sub(vf_load(last), pivot));
+        vf_store(last, vf_set(NAN));
+        widen_elements(element_at(x, i, type), n - i, type, last);
+        add_range(range, vf_load(last));
+    }
+    vf_flush_quad(state->sums[0], s.s1);
+    vf_flush_quad(state->sums[1], s.s2);
+    vf_flush_quad(state->sums[2], s.s3);
+    vf_flush_quad(state->sums[3], s.s4);
+}
+
+/* At most QD_BLOCK elements in f32; false: that was not safe, and nothing is done. The largest |x - pivot| is that of
+ * the least or the greatest x, as rounding is monotone; a NaN, which the range does not show, shows in the sums. */
+static inline QD_INLINE bool power_block(qd_power_state *state, const void *x, size_t n, float pivot,
+                                         element_type type) {
+    qd_power_state before = *state;
+    vf p = vf_set(pivot);
+    vector_range range = {vf_set(INFINITY), vf_set(-INFINITY)};
+    size_t i = 0;
+    for (; i + QD_FLUSH <= n; i += QD_FLUSH) power_chunk(state, element_at(x, i, type), QD_FLUSH, p, &range, type);
+    if (i < n) power_chunk(state, element_at(x, i, type), n - i, p, &range, type);
+    float min = vf_lowest(range.min), max = vf_highest(range.max), low = fabsf(min - pivot), high = fabsf(max - pivot);
+    double nan = qd_fold_quad(state->sums[0]);
+    if (nan != nan || !qd_powers_fit(qd_float_bits(low > high ? low : high))) {
+        *state = before;
+        return false;
+    }
+    if ((double)min < state->min) state->min = (double)min;
+    if ((double)max > state->max) state->max = (double)max;
+    state->n_finite += n;
     return true;
 }
 
-static void v_power_sums(const float *x, size_t n, float pivot, qd_power_sums *out) {
+static __attribute__((noinline)) void power_block_slow(qd_power_state *state, const void *x, size_t n, float pivot,
+                                                       element_type type) {
+    float block[QD_BLOCK];
+    widen_elements(x, n, type, block);
+    qd_power_block_slow(state, block, n, pivot);
+}
+
+static inline QD_INLINE void power_sums_of(const void *x, size_t n, float pivot, qd_power_sums *out,
+                                           element_type type) {
     qd_power_state state;
     qd_power_state_init(&state);
-    for (size_t first = 0; first < n; first += QD_BLOCK) {
-        size_t m = n - first < QD_BLOCK ? n - first : QD_BLOCK;
-        if (!power_block_fits(&state, x + first, m, pivot)) qd_power_block_slow(&state, x + first, m, pivot);
+    for (size_t i = 0; i < n; i += QD_BLOCK) {
+        size_t m = n - i < QD_BLOCK ? n - i : QD_BLOCK;
+        const void *at = element_at(x, i, type);
+        if (!power_block(&state, at, m, pivot, type)) power_block_slow(&state, at, m, pivot, type);
     }
     qd_power_state_finish(&state, out);
 }
+
+#define POWER_SUMS_OF(name, kind, type)                                               \
+    static void v_##name(const kind *x, size_t n, float pivot, qd_power_sums *out) {  \
+        power_sums_of(x, n, pivot, out, type);                                        \
+    }
+POWER_SUMS_OF(power_sums, float, ELEMENT_F32)
+POWER_SUMS_OF(power_sums_f16, uint16_t, ELEMENT_F16)
+POWER_SUMS_OF(power_sums_bf16, uint16_t, ELEMENT_BF16)
+POWER_SUMS_OF(power_sums_i8, int8_t, ELEMENT_I8)
+
+/* ---- columns ---- */
 
 static inline vf tile_row(const float *x, size_t m) {
     return m == QD_STEP ? vf_load(x) : vf_part(x, m, 0.0f);
@@ -117,36 +162,83 @@ static inline void tile_flush(double *sums, size_t m, vf s) {
     }
 }
 
-/* One group of rows of one tile; always inlined so that m is a constant where it is 16. */
-static inline void tile_sums(const float *tile, size_t h, size_t m, size_t stride, size_t pitch, double *sums) {
-    vf zero = vf_set(0.0f);
-    four_sums s = {zero, zero, zero, zero};
-    vi bits = vf_bits(zero);
-    for (size_t r = 0; r < h; r++) {
-        vf x = tile_row(tile + r * stride, m);
-        add_powers(&s, x);
-        bits = vi_max(bits, vf_bits(vf_abs(x)));
+static inline void tile_store(float *out, size_t m, vf v) {
+    if (m == QD_STEP) {
+        vf_store(out, v);
+    } else {
+        vf_store_part(out, m, v);
     }
-    if (vi_outside(bits, 0x33800000, 0x4e800000)) { /* qd_powers_fit */
-        qd_column_powers_slow(tile, h, m, stride, 1, 4, pitch, sums);
+}
+
+static inline vf tile_elements(const void *x, size_t m, element_type type) {
+    if (m == QD_STEP) return load_elements(x, type);
+    float lanes[QD_STEP] = {0};
+    widen_elements(x, m, type, lanes);
+    return vf_load(lanes);
+}
+
+static __attribute__((noinline)) void tile_slow(const void *tile, size_t h, size_t m, size_t stride,
+                                                const float *pivots, size_t pitch, size_t j,
+                                                const qd_column_sums *into, element_type type) {
+    float wide[QD_COLUMN_ROWS * QD_STEP];
+    for (size_t r = 0; r < h; r++) widen_elements(element_at(tile, r * stride, type), m, type, wide + r * QD_STEP);
+    qd_column_sums_slow(wide, h, m, QD_STEP, pivots, pitch, j, into);
+}
+
+/* One group of rows of one tile; always inlined so that m is a constant where it is 16. A tile of fewer is padded with
+ * pivots and rows of 0. */
+static inline QD_INLINE void tile_sums(const void *tile, size_t h, size_t m, size_t stride, const float *pivots,
+                                       size_t pitch, size_t j, const qd_column_sums *into, element_type type) {
+    vf zero = vf_set(0.0f), pivot = pivots ? tile_row(pivots, m) : zero;
+    four_sums s = {zero, zero, zero, zero};
+    vector_range range = {vf_set(INFINITY), vf_set(-INFINITY)};
+    for (size_t r = 0; r < h; r++) {
+        vf x = tile_elements(element_at(tile, r * stride, type), m, type);
+        __builtin_prefetch(element_at(tile, (r + QD_COLUMN_ROWS) * stride, type));
+        add_powers(&s, vf_sub(x, pivot));
+        add_range(&range, x);
+    }
+    vi bits = vi_max(vf_bits(vf_abs(vf_sub(range.min, pivot))), vf_bits(vf_abs(vf_sub(range.max, pivot))));
+    /* qd_powers_fit, and no NaN */
+    if (vi_outside(bits, 0x33800000, 0x4e800000) || vi_outside(vf_bits(vf_abs(s.s1)), 0, 0x7f800000)) {
+        tile_slow(tile, h, m, stride, pivots, pitch, j, into, type);
         return;
     }
+    double *sums = into->sums + j;
     tile_flush(sums, m, s.s1);
     tile_flush(sums + pitch, m, s.s2);
     tile_flush(sums + 2 * pitch, m, s.s3);
     tile_flush(sums + 3 * pitch, m, s.s4);
+    tile_store(into->min + j, m, vf_min(range.min, tile_row(into->min + j, m)));
+    tile_store(into->max + j, m, vf_max(range.max, tile_row(into->max + j, m)));
 }
 
-static void v_column_sums(const float *w, size_t n_rows, size_t n_columns, size_t stride, double *sums) {
-    for (size_t i = 0; i < n_rows; i += QD_FLUSH_ROWS) {
-        size_t h = n_rows - i < QD_FLUSH_ROWS ? n_rows - i : QD_FLUSH_ROWS, j = 0;
-        const float *rows = w + i * stride;
-        for (; j + QD_STEP <= n_columns; j += QD_STEP) tile_sums(rows + j, h, QD_STEP, stride, n_columns, sums + j);
-        if (j < n_columns) tile_sums(rows + j, h, n_columns - j, stride, n_columns, sums + j);
+static inline QD_INLINE void column_sums_of(const void *w, size_t n_rows, size_t n_columns, size_t stride,
+                                            const float *pivots, const qd_column_sums *into, element_type type) {
+    for (size_t i = 0; i < n_rows; i += QD_COLUMN_ROWS) {
+        size_t h = n_rows - i < QD_COLUMN_ROWS ? n_rows - i : QD_COLUMN_ROWS, j = 0;
+        for (; j + QD_STEP <= n_columns; j += QD_STEP) {
+            tile_sums(element_at(w, i * stride + j, type), h, QD_STEP, stride, pivots ? pivots + j : NULL, n_columns, j,
+                      into, type);
+        }
+        if (j < n_columns) {
+            tile_sums(element_at(w, i * stride + j, type), h, n_columns - j, stride, pivots ? pivots + j : NULL,
+                      n_columns, j, into, type);
+        }
     }
 }
 
-static inline void tile_squares(const float *tile, size_t h, size_t m, size_t stride, size_t pitch, double *squares) {
+#define COLUMN_SUMS_OF(name, kind, type)                                                                          \
+    static void v_##name(const kind *w, size_t n_rows, size_t n_columns, size_t stride, const float *pivots,      \
+                         const qd_column_sums *into) {                                                            \
+        column_sums_of(w, n_rows, n_columns, stride, pivots, into, type);                                         \
+    }
+COLUMN_SUMS_OF(column_sums, float, ELEMENT_F32)
+COLUMN_SUMS_OF(column_sums_f16, uint16_t, ELEMENT_F16)
+COLUMN_SUMS_OF(column_sums_bf16, uint16_t, ELEMENT_BF16)
+COLUMN_SUMS_OF(column_sums_i8, int8_t, ELEMENT_I8)
+
+static inline void tile_squares(const float *tile, size_t h, size_t m, size_t stride, double *squares) {
     vf s = vf_set(0.0f);
     vi bits = vf_bits(s);
     for (size_t r = 0; r < h; r++) {
@@ -155,7 +247,7 @@ static inline void tile_squares(const float *tile, size_t h, size_t m, size_t st
         bits = vi_max(bits, vf_bits(vf_abs(x)));
     }
     if (vi_outside(bits, 0x26800000, 0x5d800000)) { /* qd_squares_fit */
-        qd_column_powers_slow(tile, h, m, stride, 2, 1, pitch, squares);
+        qd_column_squares_slow(tile, h, m, stride, squares);
     } else {
         tile_flush(squares, m, s);
     }
@@ -166,9 +258,9 @@ static void v_column_squares(const float *x, size_t n_rows, size_t n_columns, si
         size_t h = n_rows - i < QD_FLUSH_ROWS ? n_rows - i : QD_FLUSH_ROWS, j = 0;
         const float *rows = x + i * stride;
         for (; j + QD_STEP <= n_columns; j += QD_STEP) {
-            tile_squares(rows + j, h, QD_STEP, stride, n_columns, squares + j);
+            tile_squares(rows + j, h, QD_STEP, stride, squares + j);
         }
-        if (j < n_columns) tile_squares(rows + j, h, n_columns - j, stride, n_columns, squares + j);
+        if (j < n_columns) tile_squares(rows + j, h, n_columns - j, stride, squares + j);
     }
 }
 
@@ -195,18 +287,12 @@ static double v_abs_sum(const float *x, size_t n) {
     return vd_fold(sum);
 }
 
-static void v_abs_histogram(const float *x, size_t n, float bins_per_unit, uint32_t n_bins, uint64_t *counts) {
-    vf per_unit = vf_set(bins_per_unit), last = vf_set((float)(n_bins - 1));
-    size_t i = 0;
-    for (; i + QD_STEP <= n; i += QD_STEP) {
-        vf magnitude = vf_abs(vf_load(x + i));
-        if (vi_outside(vf_bits(magnitude), 0, 0x7f800000)) {
-            qd_c_abs_histogram(x + i, QD_STEP, bins_per_unit, n_bins, counts);
-            continue;
-        }
-        uint32_t bins[QD_STEP];
-        vi_store(bins, vf_to_int(vf_min(vf_mul(magnitude, per_unit), last)));
-        for (size_t l = 0; l < QD_STEP; l++) counts[bins[l]]++;
-    }
-    qd_c_abs_histogram(x + i, n - i, bins_per_unit, n_bins, counts);
+/* ---- counts: a load and an increment an element, for which vectors have nothing to offer ---- */
+
+static uint32_t v_count_f32(const float *x, size_t n, uint32_t *counts) {
+    return qd_c_count_f32(x, n, counts);
+}
+
+static void v_count_16(const uint16_t *x, size_t n, uint32_t *counts) {
+    qd_c_count_16(x, n, counts);
 }

@@ -1,5 +1,6 @@
-/* census.c - the shape of every weight tensor: one pass for the rows, merged into parts and tensors. */
+/* census.c - the shape of every weight tensor: one pass for rows and tallies, merged into parts and tensors. */
 #include "stats/census.h"
+#include "stats/stats.h"
 
 #include <qdisp/stats.h>
 
@@ -21,7 +22,9 @@ static const char *class_name(double kurtosis) {
 
 typedef struct census {
     qdisp_table *table;
-    size_t tensor, role, layer, n, n_non_finite, mean, std, kurtosis, max_over_std, row_kurtosis_max, class;
+    qd_pass *pass;
+    size_t tensor, role, layer, n, n_non_finite, mean, std, kurtosis, l_kurtosis, max_over_std, hill_index,
+        outlier_energy, row_kurtosis_max, class;
 } census;
 
 static qdisp_status census_columns(qdisp_ctx *ctx, census *c) {
@@ -36,100 +39,181 @@ static qdisp_status census_columns(qdisp_ctx *ctx, census *c) {
     c->mean = qd_table_column(t, &status, "mean", "", QDISP_COLUMN_F64);
     c->std = qd_table_column(t, &status, "std", "", QDISP_COLUMN_F64);
     c->kurtosis = qd_table_column(t, &status, "kurtosis", "", QDISP_COLUMN_F64);
+    c->l_kurtosis = qd_table_column(t, &status, "l_kurtosis", "", QDISP_COLUMN_F64);
     c->max_over_std = qd_table_column(t, &status, "max_over_std", "", QDISP_COLUMN_F64);
+    c->hill_index = qd_table_column(t, &status, "hill_index", "", QDISP_COLUMN_F64);
+    c->outlier_energy = qd_table_column(t, &status, "outlier_energy", "", QDISP_COLUMN_F64);
     c->row_kurtosis_max = qd_table_column(t, &status, "row_kurtosis_max", "", QDISP_COLUMN_F64);
     c->class = qd_table_column(t, &status, "class", "", QDISP_COLUMN_STR);
     return status;
 }
 
-/* Adds the row for the rows of a part. */
-static qdisp_status census_row(census *c, const qdisp_model *model, size_t i_tensor, const char *role,
-                               const qdisp_moments *rows, const qd_part *part) {
-    qdisp_status status = QDISP_OK;
-    qdisp_moments all = {.mean = NAN, .min = INFINITY, .max = -INFINITY};
-    double row_max = NAN;
-    for (size_t run = 0; run < part->n_runs; run++)
-        for (size_t r = 0; r < part->run_rows; r++) {
-            const qdisp_moments *m = &rows[part->first + run * part->stride + r];
+/* A tensor, or a part of one. */
+typedef struct subject {
+    const qdisp_model *model;
+    size_t i_tensor;
+    const char *role;
+    const qdisp_moments *rows; /* of the tensor */
+    qd_part part;
+} subject;
+
+/* Moments of all rows of a part, in order, and the largest kurtosis of a row (NaN: none has one). */
+static qdisp_moments part_moments(const subject *s, double *row_kurtosis_max) {
+    qdisp_moments all = qd_moments_none();
+    *row_kurtosis_max = NAN;
+    for (size_t run = 0; run < s->part.n_runs; run++) {
+        for (size_t r = 0; r < s->part.run_rows; r++) {
+            const qdisp_moments *m = &s->rows[s->part.first + run * s->part.stride + r];
             double kurtosis = qdisp_moments_kurtosis(m);
             qdisp_moments_merge(&all, m);
-            if (!isnan(kurtosis) && !(row_max >= kurtosis)) row_max = kurtosis;
+            if (!isnan(kurtosis) && !(*row_kurtosis_max >= kurtosis)) *row_kurtosis_max = kurtosis;
         }
-    double kurtosis = qdisp_moments_kurtosis(&all), std = qdisp_moments_std(&all);
-    double reach = fmax(all.max - all.mean, all.mean - all.min);
+    }
+    return all;
+}
+
+static qdisp_status census_row(census *c, const subject *s, const qd_tally *tally) {
+    qdisp_status status = QDISP_OK;
+    qdisp_shape shape;
+    double row_max;
+    int layer = s->model->layers[s->i_tensor];
+    qdisp_moments all = part_moments(s, &row_max);
+    double kurtosis = qdisp_moments_kurtosis(&all);
+    QD_TRY(qd_shape_make(s->model->ctx, tally, &all, &shape));
     size_t row = qd_table_row(c->table, &status);
-    qd_table_str(c->table, &status, row, c->tensor, model->tensors[i_tensor].name);
-    qd_table_str(c->table, &status, row, c->role, role);
-    qd_table_i64(c->table, &status, row, c->layer,
-                 model->layers[i_tensor] < 0 ? QDISP_MISSING_I64 : model->layers[i_tensor]);
+    qd_table_str(c->table, &status, row, c->tensor, s->model->tensors[s->i_tensor].name);
+    qd_table_str(c->table, &status, row, c->role, s->role);
+    qd_table_i64(c->table, &status, row, c->layer, layer < 0 ? QDISP_MISSING_I64 : layer);
     qd_table_i64(c->table, &status, row, c->n, (int64_t)(all.n + all.n_non_finite));
     qd_table_i64(c->table, &status, row, c->n_non_finite, (int64_t)all.n_non_finite);
     qd_table_f64(c->table, &status, row, c->mean, all.mean);
-    qd_table_f64(c->table, &status, row, c->std, std);
+    qd_table_f64(c->table, &status, row, c->std, qdisp_moments_std(&all));
     qd_table_f64(c->table, &status, row, c->kurtosis, kurtosis);
-    qd_table_f64(c->table, &status, row, c->max_over_std, std > 0 ? reach / std : NAN);
+    qd_table_f64(c->table, &status, row, c->l_kurtosis, shape.t4);
+    qd_table_f64(c->table, &status, row, c->max_over_std, shape.max_over_std);
+    qd_table_f64(c->table, &status, row, c->hill_index, shape.hill_index);
+    qd_table_f64(c->table, &status, row, c->outlier_energy, shape.outlier_energy);
     qd_table_f64(c->table, &status, row, c->row_kurtosis_max, row_max);
     qd_table_str(c->table, &status, row, c->class, class_name(kurtosis));
     return status;
 }
 
-static qdisp_status census_tensor(census *c, const qdisp_model *model, size_t i_tensor) {
-    const qdisp_tensor *t = &model->tensors[i_tensor];
-    const char *role = qdisp_model_role(model, i_tensor);
-    size_t n_all = (size_t)qd_tensor_n_elements(t), n_rows = (size_t)t->shape[0], n_parts;
-    if (t->n_dims < 2 || n_all == 0) return QDISP_OK;
-    qdisp_moments *rows = qd_alloc(model->ctx, n_rows, sizeof *rows);
-    if (!rows) return QDISP_ENOMEM;
-    qd_part whole = {.name = "", .run_rows = n_rows, .n_runs = 1};
-    qdisp_status status =
-        qdisp_moments_rows(model->ctx, t->data, (qdisp_dtype)t->dtype, n_rows, n_all / n_rows, rows);
-    if (status == QDISP_OK) status = census_row(c, model, i_tensor, role, rows, &whole);
-    n_parts = qd_model_n_parts(model, i_tensor);
-    for (size_t i = 0; n_parts > 1 && i < n_parts && status == QDISP_OK; i++) {
-        qd_part part = qd_model_part(model, i_tensor, i);
-        char part_role[32] = "attn.";
-        strncat(part_role, part.name, sizeof part_role - 6);
-        status = census_row(c, model, i_tensor, part_role, rows, &part);
+/* The whole tensor's tally is the sum of those of its parts, added into that of part 0 once that has been used. */
+static qdisp_status census_rows(census *c, const qdisp_model *model, size_t i_tensor, const qdisp_moments *rows,
+                                qd_tally *sum) {
+    size_t n_parts = qd_model_n_parts(model, i_tensor), n_rows = (size_t)model->tensors[i_tensor].shape[0];
+    subject s = {.model = model, .i_tensor = i_tensor, .role = qdisp_model_role(model, i_tensor), .rows = rows,
+                 .part = {.name = "", .run_rows = n_rows, .n_runs = 1}};
+    if (n_parts < 2) return census_row(c, &s, qd_pass_tally(c->pass, 0));
+    *sum = *qd_pass_tally(c->pass, 0);
+    for (size_t i = 1; i < n_parts; i++) qd_tally_add(sum, qd_pass_tally(c->pass, i));
+    QD_TRY(census_row(c, &s, sum));
+    for (size_t i = 0; i < n_parts; i++) {
+        char role[32] = "attn.";
+        s.part = qd_model_part(model, i_tensor, i);
+        s.role = strncat(role, s.part.name, sizeof role - 6);
+        QD_TRY(census_row(c, &s, qd_pass_tally(c->pass, i)));
     }
+    return QDISP_OK;
+}
+
+/* The part that each row belongs to. */
+static void mark_parts(const qdisp_model *model, size_t i_tensor, uint8_t *sets) {
+    for (size_t i = 0; i < qd_model_n_parts(model, i_tensor); i++) {
+        qd_part part = qd_model_part(model, i_tensor, i);
+        for (size_t run = 0; run < part.n_runs; run++)
+            memset(sets + part.first + run * part.stride, (int)i, part.run_rows);
+    }
+}
+
+static qd_array array_of(const qdisp_model *model, size_t i_tensor) {
+    const qdisp_tensor *t = &model->tensors[i_tensor];
+    size_t n_rows = (size_t)t->shape[0];
+    return (qd_array){t->data, (qdisp_dtype)t->dtype, n_rows, (size_t)qd_tensor_n_elements(t) / n_rows, model->file};
+}
+
+static bool is_weight(const qdisp_tensor *t) {
+    return t->n_dims >= 2 && qd_tensor_n_elements(t) > 0;
+}
+
+static qdisp_status census_tensor(census *c, const qdisp_model *model, size_t i_tensor, qd_tally *sum) {
+    if (!is_weight(&model->tensors[i_tensor])) return QDISP_OK;
+    qd_array array = array_of(model, i_tensor);
+    qdisp_moments *rows = qd_alloc(model->ctx, array.n_rows, sizeof *rows);
+    uint8_t *sets = qd_alloc(model->ctx, array.n_rows, 1);
+    qdisp_status status = rows && sets ? QDISP_OK : QDISP_ENOMEM;
+    if (status == QDISP_OK) {
+        mark_parts(model, i_tensor, sets);
+        status = qd_pass_run(c->pass, &array, sets, rows);
+    }
+    if (status == QDISP_OK) status = census_rows(c, model, i_tensor, rows, sum);
     qd_free(model->ctx, rows);
+    qd_free(model->ctx, sets);
     return status;
 }
 
 qdisp_status qdisp_census(const qdisp_model *model, qdisp_table **out) {
     census c = {0};
+    qd_tally *sum = NULL;
+    size_t n_sets = 1;
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        size_t n_parts = qd_model_n_parts(model, i);
+        n_sets = n_parts > n_sets ? n_parts : n_sets;
+    }
     qdisp_status status = census_columns(model->ctx, &c);
+    if (status == QDISP_OK) status = qd_pass_new(model->ctx, n_sets, &c.pass);
+    if (status == QDISP_OK && !(sum = qd_alloc(model->ctx, 1, sizeof *sum))) status = QDISP_ENOMEM;
     for (size_t i = 0; i < model->n_tensors && status == QDISP_OK; i++) {
         status = qd_progress(model->ctx, "census", (double)i / (double)model->n_tensors);
-        if (status == QDISP_OK) status = census_tensor(&c, model, i);
+        if (status == QDISP_OK) status = census_tensor(&c, model, i, sum);
     }
     if (status == QDISP_OK) status = qd_progress(model->ctx, "census", 1);
+    qd_free(model->ctx, sum);
+    qd_pass_free(c.pass);
     if (status == QDISP_OK) *out = c.table;
     else qdisp_table_free(c.table);
     return status;
 }
 
+/* The largest kurtosis of a tensor and, if it has some, of its parts; as the census has them. NaN: none. */
+static qdisp_status highest_kurtosis(const qdisp_model *model, qd_pass *pass, size_t i_tensor, double *out) {
+    qd_array array = array_of(model, i_tensor);
+    size_t n_parts = qd_model_n_parts(model, i_tensor);
+    qdisp_moments *rows = qd_alloc(model->ctx, array.n_rows, sizeof *rows);
+    qdisp_status status = rows ? qd_pass_run(pass, &array, NULL, rows) : QDISP_ENOMEM;
+    *out = NAN;
+    for (size_t i = 0; i <= (n_parts > 1 ? n_parts : 0) && status == QDISP_OK; i++) {
+        subject s = {.rows = rows, .part = {.name = "", .run_rows = array.n_rows, .n_runs = 1}};
+        double row_max;
+        if (i > 0) s.part = qd_model_part(model, i_tensor, i - 1);
+        qdisp_moments all = part_moments(&s, &row_max);
+        double kurtosis = qdisp_moments_kurtosis(&all);
+        if (!(*out >= kurtosis)) *out = kurtosis;
+    }
+    qd_free(model->ctx, rows);
+    return status;
+}
+
 qdisp_status qd_outlier_layers(const qdisp_model *model, bool *is_outlier) {
     size_t n_layer = model->info.n_layer, n_outlier = n_layer / 4 > 0 ? n_layer / 4 : 1;
-    qdisp_table *t;
     double *highest = qd_alloc(model->ctx, n_layer, sizeof *highest);
-    if (!highest) return QDISP_ENOMEM;
-    qdisp_status status = qdisp_census(model, &t);
-    if (status != QDISP_OK) {
-        qd_free(model->ctx, highest);
-        return status;
+    qd_pass *pass = NULL;
+    qdisp_status status = highest ? qd_pass_new(model->ctx, 0, &pass) : QDISP_ENOMEM;
+    for (size_t i = 0; i < n_layer && status == QDISP_OK; i++) highest[i] = -INFINITY, is_outlier[i] = false;
+    for (size_t i = 0; i < model->n_tensors && status == QDISP_OK; i++) {
+        double kurtosis;
+        int layer = model->layers[i];
+        if (layer < 0 || !is_weight(&model->tensors[i])) continue;
+        status = highest_kurtosis(model, pass, i, &kurtosis);
+        if (kurtosis > highest[layer]) highest[layer] = kurtosis;
     }
-    const int64_t *layer = qdisp_table_i64(t, qdisp_table_find(t, "layer"));
-    const double *kurtosis = qdisp_table_f64(t, qdisp_table_find(t, "kurtosis"));
-    for (size_t i = 0; i < n_layer; i++) highest[i] = -INFINITY, is_outlier[i] = false;
-    for (size_t row = 0; row < qdisp_table_n_rows(t); row++)
-        if (layer[row] != QDISP_MISSING_I64 && kurtosis[row] > highest[layer[row]]) highest[layer[row]] = kurtosis[row];
-    for (size_t k = 0; k < n_outlier; k++) {
+    for (size_t k = 0; k < n_outlier && status == QDISP_OK; k++) {
         size_t best = (size_t)-1;
         for (size_t i = 0; i < n_layer; i++)
             if (!is_outlier[i] && (best == (size_t)-1 || highest[i] > highest[best])) best = i;
         if (best != (size_t)-1) is_outlier[best] = true;
     }
-    qdisp_table_free(t);
+    qd_pass_free(pass);
     qd_free(model->ctx, highest);
-    return QDISP_OK;
+    return status;
 }

@@ -182,6 +182,17 @@ const qdisp_tensor *qd_tensor_file_find(const qd_tensor_file *file, const char *
     return NULL;
 }
 
+bool qd_tensor_file_maps(const qd_tensor_file *file, const void *data) {
+    if (!file || file->map.size == 0) return false;
+    uintptr_t at = (uintptr_t)data, start = (uintptr_t)file->map.data;
+    return at >= start && at - start < file->map.size;
+}
+
+qdisp_status qd_tensor_file_read(const qd_tensor_file *file, const void *data, size_t n_bytes, void *buffer) {
+    size_t offset = (size_t)((uintptr_t)data - (uintptr_t)file->map.data);
+    return qd_read_mapped(file->ctx, &file->map, file->path, offset, n_bytes, buffer);
+}
+
 const char *qd_tensor_file_metadata(const qd_tensor_file *file, const char *key) {
     for (size_t i = 0; i < file->n_metadata; i++) {
         if (!strcmp(file->metadata[2 * i], key)) return file->metadata[2 * i + 1];

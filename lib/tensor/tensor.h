@@ -43,6 +43,11 @@ void qd_tensor_file_free(qd_tensor_file *file);
 const qdisp_tensor *qd_tensor_file_find(const qd_tensor_file *file, const char *name);
 const char *qd_tensor_file_metadata(const qd_tensor_file *file, const char *key);
 
+/* Whether data lie in the file's mapping (file may be NULL), and if so: reads n_bytes from there on into buffer,
+ * without mapping them in. Any thread. Errors: EIO. */
+bool qd_tensor_file_maps(const qd_tensor_file *file, const void *data);
+qdisp_status qd_tensor_file_read(const qd_tensor_file *file, const void *data, size_t n_bytes, void *buffer);
+
 /* Opens a file that has to be safetensors, whatever it looks like. */
 qdisp_status qd_safetensors_open(qdisp_ctx *ctx, const char *path, qd_tensor_file **out);
 qdisp_status qd_safetensors_parse(qd_tensor_file *file, const uint8_t *data, size_t size);

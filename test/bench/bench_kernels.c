@@ -1,17 +1,12 @@
-/* bench_kernels.c - every kernel on every instruction set of this CPU, one pinned thread, beside a bare read of the
- * same run. Streaming kernels work on 256 MiB, the others on 256 KiB that stay in L2. Measures, asserts nothing.
- *     bench_kernels [--csv] [--quick] [KERNEL...]
- * Columns: element reads per second (G/s), GB/s of all arrays read and written, best and median of the repetitions, and
- * the best against the bare read of the same size. */
-#include "kernels/kernels.h"
+/* bench_kernels.c - every kernel on every instruction set of this CPU, on one thread. Streaming kernels work on
+ * 256 MiB, the others on 256 KiB that stay in L2. To add one: run_NAME and COST_NAME. */
+#include "bench.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { MAX_REPEATS = 31, COLUMNS = 4096, GROUP = 64, N_GRIDS = 64, N_BINS = 8192, VOCAB = 250880 };
+enum { COLUMNS = 4096, GROUP = 64, N_GRIDS = 64, N_COUNTS = 131072, VOCAB = 250880, SUMS = 4 * COLUMNS };
 
 /* Buffers of one run: x and y hold n floats (or twice as many halves), out as many bytes. */
 typedef struct work {
@@ -19,7 +14,8 @@ typedef struct work {
     const float *x, *y;
     float *out;
     double *sums;
-    uint64_t *counts;
+    const uint16_t *halves; /* of x, n of them */
+    uint32_t *counts;
 } work;
 
 /* One pass of a kernel over the buffers. */
@@ -29,6 +25,7 @@ typedef struct bench {
     double bytes; /* moved, an element */
     double per;   /* element operations, an element: N_GRIDS for grid_errors */
     int streams;  /* 256 MiB, else L2 */
+    double ops;   /* f32 operations an element operation, where they and not memory are the limit; 0: not counted */
 } bench;
 
 static volatile double sink;
@@ -47,8 +44,31 @@ static void run_power_sums(const qd_kernels *k, const work *w) {
     sink = s.s4;
 }
 
+/* upper halves of floats are bf16; as f16 they are other numbers, but numbers */
+#define MOMENTS_RUN(suffix, elements)                                                              \
+    static void run_power_sums_##suffix(const qd_kernels *k, const work *w) {                      \
+        qd_power_sums s;                                                                           \
+        k->power_sums_##suffix(elements, w->n, 0.001f, &s);                                        \
+        sink = s.s4;                                                                               \
+    }                                                                                              \
+    static void run_column_sums_##suffix(const qd_kernels *k, const work *w) {                     \
+        qd_column_sums into = columns_of(w);                                                       \
+        k->column_sums_##suffix(elements, w->n / COLUMNS, COLUMNS, COLUMNS, NULL, &into);          \
+    }
+
+static qd_column_sums columns_of(const work *w) {
+    static float range[2 * COLUMNS];
+    static uint64_t n_non_finite[COLUMNS];
+    return (qd_column_sums){w->sums, range, range + COLUMNS, n_non_finite};
+}
+
+MOMENTS_RUN(f16, w->halves)
+MOMENTS_RUN(bf16, w->halves)
+MOMENTS_RUN(i8, (const int8_t *)w->x)
+
 static void run_column_sums(const qd_kernels *k, const work *w) {
-    k->column_sums(w->x, w->n / COLUMNS, COLUMNS, COLUMNS, w->sums);
+    qd_column_sums into = columns_of(w);
+    k->column_sums(w->x, w->n / COLUMNS, COLUMNS, COLUMNS, NULL, &into);
 }
 
 static void run_column_squares(const qd_kernels *k, const work *w) {
@@ -63,8 +83,12 @@ static void run_abs_sum(const qd_kernels *k, const work *w) {
     sink = k->abs_sum(w->x, w->n);
 }
 
-static void run_abs_histogram(const qd_kernels *k, const work *w) {
-    k->abs_histogram(w->x, w->n, 40000.0f, N_BINS, w->counts);
+static void run_count_f32(const qd_kernels *k, const work *w) {
+    sink = (double)k->count_f32(w->x, w->n, w->counts);
+}
+
+static void run_count_16(const qd_kernels *k, const work *w) {
+    k->count_16(w->halves, w->n, w->counts);
 }
 
 static const qd_grid grid = {0.01f, 100.0f, -8, 7};
@@ -82,11 +106,67 @@ static void run_grid_errors(const qd_kernels *k, const work *w) {
     double errors[N_GRIDS];
     for (int i = 0; i < N_GRIDS; i++) {
         float scale = 0.01f + 0.0005f * (float)i;
-        grids[i] = (qd_grid){scale, 1.0f / scale, -8, 7};
+        grids[i] = (qd_grid){scale, 1.0f / scale, -7, 7};
     }
     for (size_t i = 0; i + GROUP <= w->n; i += GROUP) {
         k->grid_errors(w->x + i, w->y + i, GROUP, grids, N_GRIDS, errors);
         sink = errors[0];
+    }
+}
+
+static void run_round_f16(const qd_kernels *k, const work *w) {
+    k->round_f16(w->x, w->n, w->out);
+}
+
+static void run_column_grid_errors(const qd_kernels *k, const work *w) {
+    qd_grid grids[N_GRIDS];
+    for (int i = 0; i < N_GRIDS; i++) {
+        float scale = 0.01f + 0.0005f * (float)i;
+        grids[i] = (qd_grid){scale, 1.0f / scale, -7, 7};
+    }
+    memset(w->out, 0, GROUP * N_GRIDS * sizeof(float));
+    for (size_t i = 0; i + GROUP <= w->n; i += GROUP) k->column_grid_errors(w->x + i, GROUP, grids, N_GRIDS, w->out);
+}
+
+static void run_column_measure(const qd_kernels *k, const work *w) {
+    k->column_measure(w->x, w->y, w->n / COLUMNS, COLUMNS, COLUMNS, COLUMNS, w->sums, w->sums + COLUMNS);
+}
+
+static void run_weighted_products(const qd_kernels *k, const work *w) {
+    double sums[2];
+    for (size_t i = 0; i + GROUP <= w->n; i += GROUP) {
+        k->weighted_products(w->x + i, w->y + i, w->y + i, GROUP, sums);
+        sink = sums[0];
+    }
+}
+
+static void run_excess_sums(const qd_kernels *k, const work *w) {
+    double sums[2];
+    k->excess_sums(w->x, NULL, w->n, 0.1f, sums);
+    sink = sums[0];
+}
+
+static void run_excess_squares(const qd_kernels *k, const work *w) {
+    sink = k->excess_squares(w->x, w->n, 0.1f);
+}
+
+static void run_pack_bits(const qd_kernels *k, const work *w) {
+    k->pack_bits((const int8_t *)w->x, w->n, 4, true, (uint8_t *)w->out);
+}
+
+static void run_unpack_bits(const qd_kernels *k, const work *w) {
+    k->unpack_bits((const uint8_t *)w->x, w->n, 4, true, (int8_t *)w->out);
+}
+
+static void run_scale_codes(const qd_kernels *k, const work *w) {
+    k->scale_codes((const int8_t *)w->x, w->n, 0.01f, w->out);
+}
+
+/* Rows of 4096, groups of 128, 4 bits. */
+static void run_quantize_pack(const qd_kernels *k, const work *w) {
+    uint16_t scales[COLUMNS / 128];
+    for (size_t i = 0; i + COLUMNS <= w->n; i += COLUMNS) {
+        k->quantize_pack(w->x + i, COLUMNS, 128, 4, false, scales, (uint8_t *)w->out + i / 2);
     }
 }
 
@@ -101,7 +181,20 @@ static void run_softmax(const qd_kernels *k, const work *w) {
 
 static void run_nll(const qd_kernels *k, const work *w) {
     size_t n = w->n < VOCAB ? w->n : VOCAB;
-    for (size_t i = 0; i + n <= w->n; i += n) sink = (double)k->nll(w->x + i, n, 7);
+    for (size_t i = 0; i + n <= w->n; i += n) sink = k->nll(w->x + i, n, 7);
+}
+
+static void run_softmax_kl(const qd_kernels *k, const work *w) {
+    size_t n = w->n < VOCAB ? w->n : VOCAB;
+    for (size_t i = 0; i + n <= w->n; i += n) {
+        qd_kl kl;
+        k->softmax_kl(w->x + i, w->y + i, n, &kl);
+        sink = kl.kl;
+    }
+}
+
+static void run_js_divergence(const qd_kernels *k, const work *w) {
+    for (size_t i = 0; i + 512 <= w->n; i += 512) sink = k->js_divergence(w->x + i, w->y + i, 512);
 }
 
 static void run_bias_gelu_tanh(const qd_kernels *k, const work *w) {
@@ -115,24 +208,50 @@ static void run_layer_norm(const qd_kernels *k, const work *w) {
     }
 }
 
-/* What a pass moves: bytes an element, operations an element, and whether it streams. A kernel of kernels.inc without
- * its line here does not compile. */
+static void run_philox(const qd_kernels *k, const work *w) {
+    const uint32_t counter[4] = {1, 2, 3, 4}, key[2] = {5, 6};
+    k->philox(counter, key, w->n / 4, (uint32_t *)w->out);
+}
+
+/* What a pass moves: bytes an element, element operations an element, and whether it streams; then, if arithmetic may
+ * be its limit, the f32 operations of an element operation as the C code has them. A kernel of kernels.inc without its
+ * line here does not compile. */
 #define COST_to_f32_f16 6, 1, 1
 #define COST_to_f32_bf16 6, 1, 1
-#define COST_power_sums 4, 1, 1
-#define COST_column_sums 4, 1, 1
+#define COST_power_sums 4, 1, 1, 10
+#define COST_power_sums_f16 2, 1, 1, 11
+#define COST_power_sums_bf16 2, 1, 1, 11
+#define COST_power_sums_i8 1, 1, 1, 11
+#define COST_column_sums 4, 1, 1, 10
+#define COST_column_sums_f16 2, 1, 1, 10
+#define COST_column_sums_bf16 2, 1, 1, 10
+#define COST_column_sums_i8 1, 1, 1, 10
 #define COST_column_squares 4, 1, 1
 #define COST_abs_max 4, 1, 1
 #define COST_abs_sum 4, 1, 1
-#define COST_abs_histogram 4, 1, 1
+#define COST_count_f32 4, 1, 1
+#define COST_count_16 2, 1, 1
 #define COST_quantize 8, 1, 1
 #define COST_quantize_codes 5, 1, 1
-#define COST_grid_errors 8, N_GRIDS, 0
+#define COST_grid_errors 8, N_GRIDS, 0, 10
+#define COST_round_f16 8, 1, 1
+#define COST_column_grid_errors 4, N_GRIDS, 0, 9
+#define COST_column_measure 8, 1, 1
+#define COST_weighted_products 12, 1, 0
+#define COST_excess_sums 4, 1, 1
+#define COST_excess_squares 4, 1, 1
+#define COST_pack_bits 1.5, 1, 1
+#define COST_unpack_bits 1.5, 1, 1
+#define COST_scale_codes 5, 1, 1
+#define COST_quantize_pack 4.5, 1, 1
 #define COST_column_errors 8, 1, 1
-#define COST_softmax 16, 1, 0 /* with the copy that renews its input, as for bias_gelu_tanh */
-#define COST_nll 4, 1, 1
-#define COST_bias_gelu_tanh 16, 1, 0
+#define COST_softmax 16, 1, 0, 26 /* with the copy that renews its input, as for bias_gelu_tanh */
+#define COST_nll 4, 1, 1, 25
+#define COST_softmax_kl 8, 1, 1, 76
+#define COST_js_divergence 8, 1, 1, 64
+#define COST_bias_gelu_tanh 16, 1, 0, 31
 #define COST_layer_norm 8, 1, 0
+#define COST_philox 4, 1, 0
 
 static const bench benches[] = {
 #define K(name, ret, args) {#name, run_##name, COST_##name},
@@ -141,121 +260,55 @@ static const bench benches[] = {
 };
 enum { N_KERNELS = sizeof benches / sizeof *benches };
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+/* A kernel, an instruction set and its buffers: an argument of bench_measure. */
+typedef struct kernel_pass {
+    const bench *b;
+    const qd_kernels *k;
+    const work *w;
+} kernel_pass;
 
-typedef uint64_t two_words __attribute__((vector_size(16)));
-
-/* The bare read: sum of u64 in eight accumulators of two. */
-static void run_read(const qd_kernels *k, const work *w) {
-    const two_words *p = (const two_words *)(const void *)w->x;
-    two_words a = {0}, b = a, c = a, d = a, e = a, f = a, g = a, h = a;
-    (void)k;
-    for (size_t i = 0; i + 8 <= w->n / 4; i += 8) {
-        a += p[i], b += p[i + 1], c += p[i + 2], d += p[i + 3];
-        e += p[i + 4], f += p[i + 5], g += p[i + 6], h += p[i + 7];
-    }
-    a += b + c + d + e + f + g + h;
-    sink = (double)(a[0] + a[1]);
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Seconds of one pass, best and median; passes over small buffers are repeated to last about a millisecond. */
-static void measure(const bench *b, const qd_kernels *k, const work *w, int repeats, double *best, double *median) {
-    double seconds[MAX_REPEATS], once = now();
-    b->run(k, w); /* and warms up */
-    once = now() - once;
-    size_t inner = once < 1e-3 ? (size_t)(1e-3 / (once > 1e-7 ? once : 1e-7)) + 1 : 1;
-    for (int r = 0; r < repeats; r++) {
-        double start = now();
-        for (size_t i = 0; i < inner; i++) b->run(k, w);
-        seconds[r] = (now() - start) / (double)inner;
-    }
-    qsort(seconds, (size_t)repeats, sizeof *seconds, ascending);
-    *best = seconds[0];
-    *median = seconds[repeats / 2];
-}
-
-static void print_row(int csv, const bench *b, const char *isa, size_t n, double best, double median, double read) {
-    double elements = (double)n * b->per, gb = 1e-9 * (double)n * b->bytes;
-    const char *format = csv ? "%s,%s,%zu,%.4f,%.4f,%.3f,%.3f,%.3f\n"
-                             : "%-16s %-7s %11zu %10.3f %10.3f %9.2f %9.2f %8.2f\n";
-    printf(format, b->name, isa, n, 1e-9 * elements / best, 1e-9 * elements / median, gb / best, gb / median,
-           gb / best / read);
-    fflush(stdout);
-}
-
-static int selected(int argc, char **argv, const char *name) {
-    int any = 0;
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-') continue;
-        any = 1;
-        if (strcmp(argv[i], name) == 0) return 1;
-    }
-    return !any;
-}
-
-static void pin(void) {
-    cpu_set_t all, one;
-    CPU_ZERO(&one);
-    if (sched_getaffinity(0, sizeof all, &all) != 0) return;
-    for (int c = CPU_SETSIZE - 1; c >= 0; c--) {
-        if (CPU_ISSET(c, &all)) {
-            CPU_SET(c, &one);
-            break;
-        }
-    }
-    if (sched_setaffinity(0, sizeof one, &one) != 0) fprintf(stderr, "not pinned\n");
-}
-
-static void *filled(size_t n, size_t size, int fill) {
-    void *block = NULL;
-    if (posix_memalign(&block, 64, n * size) != 0) exit(1);
-    if (!fill) return memset(block, 0, n * size);
-    float *x = block;
-    for (size_t i = 0; i < n; i++) x[i] = (float)((int)(i * 2654435761u % 4001u) - 2000) * 1e-4f;
-    return block;
-}
-
-int main(int argc, char **argv) {
-    int csv = 0, quick = 0;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--csv") == 0) csv = 1;
-        if (strcmp(argv[i], "--quick") == 0) quick = 1;
-    }
-    size_t large = (size_t)(quick ? 4 : 64) << 20, small = (size_t)64 << 10; /* floats */
-    work w = {large, filled(large, 4, 1), filled(large, 4, 1), filled(large, 4, 0), filled(4 * COLUMNS, 8, 0),
-              filled(N_BINS, 8, 0)};
-    const bench read = {"(bare read)", run_read, 4, 1, 1};
-    const char *isas[8];
-    size_t n_isas = qd_kernels_list(isas);
-    double read_gbs[2];
-    int repeats = quick ? 3 : 11;
-    pin();
-    printf(csv ? "kernel,isa,n,gelements_s_best,gelements_s_median,gb_s_best,gb_s_median,of_read\n"
-               : "%-16s %-7s %11s %10s %10s %9s %9s %8s\n",
-           "kernel", "isa", "n", "Gel/s", "median", "GB/s", "median", "of read");
-    for (int streams = 0; streams < 2; streams++) {
-        double best, median;
-        w.n = streams ? large : small;
-        measure(&read, NULL, &w, repeats, &best, &median);
-        read_gbs[streams] = 4e-9 * (double)w.n / best;
-        print_row(csv, &read, "-", w.n, best, median, read_gbs[streams]);
-    }
-    for (size_t b = 0; b < N_KERNELS; b++) {
-        for (size_t i = 0; i < n_isas && selected(argc, argv, benches[b].name); i++) {
-            double best, median;
-            w.n = benches[b].streams ? large : small;
-            measure(&benches[b], qd_kernels_get(isas[i], NULL, NULL), &w, repeats, &best, &median);
-            print_row(csv, &benches[b], isas[i], w.n, best, median, read_gbs[benches[b].streams]);
-        }
-    }
+static int run_pass(void *arg) {
+    const kernel_pass *p = arg;
+    p->b->run(p->k, p->w);
     return 0;
+}
+
+static void bench_kernel(const bench_options *o, const bench *b, const char *isa, const work *w) {
+    kernel_pass pass = {b, qd_kernels_get(isa, NULL, NULL), w};
+    bench_row row = {.name = b->name, .by = isa, .threads = 1, .n = (double)w->n * b->per, .unit = "Gel/s",
+                     .bytes = (double)w->n * b->bytes};
+    bench_times times;
+    double read = row.bytes / (1e9 * bench_read_limit(o, w->x, w->n * sizeof(float), 1));
+    double ops = b->ops > 0 ? row.n * b->ops / bench_ops_limit(o, isa) : 0;
+    row.limit = ops > read ? "ops" : "read"; /* the one that takes longer is the limit */
+    row.limit_seconds = ops > read ? ops : read;
+    bench_confine(1);
+    bench_measure(o, run_pass, &pass, &times);
+    bench_print(o, &row, &times);
+}
+
+void bench_list_kernels(void) {
+    for (size_t b = 0; b < N_KERNELS; b++) puts(benches[b].name);
+}
+
+void bench_kernels(const bench_options *o) {
+    size_t large = (size_t)(o->scale == BENCH_FULL ? 64 << 20 : o->scale == BENCH_QUICK ? 16 << 20 : 64 << 10);
+    size_t small = (size_t)64 << 10; /* floats */
+    const char *isas[8];
+    size_t n_isas = qd_kernels_list(isas), n_selected = 0;
+    for (size_t b = 0; b < N_KERNELS; b++) n_selected += (size_t)bench_selected(o, benches[b].name);
+    if (n_selected == 0) return;
+    float *x = bench_weights(large), *y = bench_weights(large), *out = bench_zeros(large * sizeof *out);
+    double *sums = bench_zeros(SUMS * sizeof *sums);
+    uint16_t *halves = bench_zeros(large * sizeof *halves);
+    uint32_t *counts = bench_zeros(N_COUNTS * sizeof *counts);
+    if (!x || !y || !out || !sums || !halves || !counts) abort();
+    for (size_t i = 0; i < large; i++) memcpy(&halves[i], (const char *)&x[i] + 2, 2);
+    for (size_t b = 0; b < N_KERNELS; b++) {
+        work w = {benches[b].streams ? large : small, x, y, out, sums, halves, counts};
+        if (!bench_selected(o, benches[b].name)) continue;
+        for (size_t i = 0; i < n_isas; i++)
+            if (!o->isa || !strcmp(o->isa, isas[i])) bench_kernel(o, &benches[b], isas[i], &w);
+    }
+    free(x), free(y), free(out), free(sums), free(halves), free(counts);
 }

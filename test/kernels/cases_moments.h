@@ -10,17 +10,22 @@ static void test_to_f32_bf16(const test_case *t) {
     COMPARE("to_f32_bf16", float, same_f32, t->n % 3, NULL, t->n, k->to_f32_bf16(h, t->n, out));
 }
 
-static void test_power_sums(const test_case *t) {
-    float pivots[] = {0.0f, 0.37f, 1e4f, -3e38f};
-    for (size_t p = 0; p < 4; p++) {
-        qd_power_sums a, b;
-        memset(&a, 0, sizeof a);
-        memset(&b, 0, sizeof b);
-        t->c->power_sums(t->x, t->n, pivots[p], &a);
-        t->isa->power_sums(t->x, t->n, pivots[p], &b);
-        report(t, "power_sums", memcmp(&a, &b, sizeof a) == 0);
+#define POWER_SUMS_CASE(name, type)                                               \
+    static void test_##name(const test_case *t) {                                 \
+        static const float pivots[] = {0.0f, 0.37f, 1e4f, -3e38f};                \
+        for (size_t p = 0; p < 4; p++) {                                          \
+            qd_power_sums a, b;                                                   \
+            memset(&a, 0, sizeof a);                                              \
+            memset(&b, 0, sizeof b);                                              \
+            t->c->name((const type *)t->x, t->n, pivots[p], &a);                  \
+            t->isa->name((const type *)t->x, t->n, pivots[p], &b);                \
+            report(t, #name, memcmp(&a, &b, sizeof a) == 0);                      \
+        }                                                                         \
     }
-}
+POWER_SUMS_CASE(power_sums, float)
+POWER_SUMS_CASE(power_sums_f16, uint16_t)
+POWER_SUMS_CASE(power_sums_bf16, uint16_t)
+POWER_SUMS_CASE(power_sums_i8, int8_t)
 
 /* The array as a matrix: several shapes, the last with a stride wider than its rows. */
 static size_t matrix(const test_case *t, size_t shape, size_t *n_columns, size_t *stride) {
@@ -30,15 +35,42 @@ static size_t matrix(const test_case *t, size_t shape, size_t *n_columns, size_t
     return t->n / *stride;
 }
 
-static void test_column_sums(const test_case *t) {
-    for (size_t s = 0; s < 4; s++) {
-        size_t n_columns, stride, n_rows = matrix(t, s, &n_columns, &stride);
-        double start[4 * 64];
-        for (size_t i = 0; i < 4 * 64; i++) start[i] = (double)i * 0.125;
-        COMPARE("column_sums", double, same_f64, s % 2, start, 4 * n_columns,
-                k->column_sums(t->x, n_rows, n_columns, stride, out));
+/* Sums, range and counts of each column lie in one output of doubles, one after the other. */
+static qd_column_sums column_output(double *out, size_t n_columns) {
+    uint64_t *counts = (uint64_t *)(void *)(out + 5 * n_columns);
+    float *range = (float *)(void *)(out + 4 * n_columns);
+    return (qd_column_sums){out, range, range + n_columns, counts};
+}
+
+#define COLUMN_SUMS_CASE(name, type)                                                                     \
+    static void test_##name(const test_case *t) {                                                        \
+        for (size_t s = 0; s < 4; s++) {                                                                 \
+            double start[6 * 64] = {0};                                                                  \
+            float pivots[64];                                                                            \
+            size_t n_columns, stride, n_rows = matrix(t, s, &n_columns, &stride);                        \
+            fill_columns(t, column_output(start, n_columns), n_columns, pivots);                         \
+            for (size_t with = 0; with < 2; with++) {                                                    \
+                COMPARE(#name, double, same_f64, s % 2, start, 6 * n_columns,                            \
+                        qd_column_sums into = column_output(out, n_columns);                             \
+                        k->name((const type *)t->x, n_rows, n_columns, stride, with ? pivots : NULL, &into)); \
+            }                                                                                            \
+        }                                                                                                \
+    }
+
+static void fill_columns(const test_case *t, qd_column_sums from, size_t n_columns, float *pivots) {
+    for (size_t i = 0; i < n_columns; i++) {
+        for (size_t p = 0; p < 4; p++) from.sums[p * n_columns + i] = (double)i * 0.125;
+        from.min[i] = i % 3 ? INFINITY : -0.5f;
+        from.max[i] = i % 3 ? -INFINITY : 0.25f;
+        from.n_non_finite[i] = i;
+        pivots[i] = isfinite(t->y[i]) && i % 4 ? t->y[i] : 0.25f;
     }
 }
+
+COLUMN_SUMS_CASE(column_sums, float)
+COLUMN_SUMS_CASE(column_sums_f16, uint16_t)
+COLUMN_SUMS_CASE(column_sums_bf16, uint16_t)
+COLUMN_SUMS_CASE(column_sums_i8, int8_t)
 
 static void test_column_squares(const test_case *t) {
     for (size_t s = 0; s < 4; s++) {
@@ -57,12 +89,37 @@ static void test_abs_sum(const test_case *t) {
     COMPARE("abs_sum", double, same_f64, 0, NULL, 1, *out = k->abs_sum(t->x, t->n));
 }
 
-static void test_abs_histogram(const test_case *t) {
-    static const float per_unit[] = {25.0f, 1e30f, 0.0f, 1e-36f};
-    static const uint32_t n_bins[] = {100, 512, 1, 7};
-    uint64_t start[512] = {3, 1};
-    for (size_t s = 0; s < 4; s++) {
-        COMPARE("abs_histogram", uint64_t, same_u64, 0, start, n_bins[s],
-                k->abs_histogram(t->x, t->n, per_unit[s], n_bins[s], out));
+static int same_counts(const uint32_t *a, const uint32_t *b, size_t n) {
+    return memcmp(a, b, n * sizeof *a) == 0;
+}
+
+/* 131072 counters, of which few are looked at: cleared again where they were counted. */
+static void test_count_f32(const test_case *t) {
+    static uint32_t a[131072], b[131072];
+    uint32_t low_a = t->c->count_f32(t->x, t->n, a), low_b = t->isa->count_f32(t->x, t->n, b);
+    report(t, "count_f32", low_a == low_b && (t->n % 64 || same_counts(a, b, 131072)));
+    for (size_t i = 0; i < t->n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &t->x[i], sizeof bits);
+        report(t, "count_f32", same_counts(a + 2 * (bits >> 16), b + 2 * (bits >> 16), 2));
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &t->x[i], sizeof bits);
+        memset(a + 2 * (bits >> 16), 0, 2 * sizeof *a);
+        memset(b + 2 * (bits >> 16), 0, 2 * sizeof *b);
+    }
+}
+
+static void test_count_16(const test_case *t) {
+    static uint32_t a[131072], b[131072];
+    const uint16_t *h = (const uint16_t *)t->x;
+    t->c->count_16(h, t->n, a);
+    t->isa->count_16(h, t->n, b);
+    report(t, "count_16", t->n % 64 || same_counts(a, b, 131072));
+    for (size_t i = 0; i < t->n; i++) report(t, "count_16", same_counts(a + 2 * h[i], b + 2 * h[i], 2));
+    for (size_t i = 0; i < t->n; i++) {
+        memset(a + 2 * h[i], 0, 2 * sizeof *a);
+        memset(b + 2 * h[i], 0, 2 * sizeof *b);
     }
 }

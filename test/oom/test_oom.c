@@ -117,6 +117,29 @@ static qdisp_status census(inputs *in) {
     qdisp_table_free(t);
     return status;
 }
+static qdisp_status inference(inputs *in) {
+    static const double x[6] = {1, 2, 3, 5, 8, 13}, y[6] = {2, 1, 4, 3, 6, 5}, p[3] = {0.1, 0.2, 0.01};
+    double adjusted[3], vif;
+    qdisp_correlation_test c;
+    qdisp_fit fit;
+    qdisp_t_test t;
+    qdisp_tost tost;
+    qdisp_table *table = NULL;
+    qdisp_status status = qdisp_holm(in->ctx, p, 3, adjusted);
+    if (status == QDISP_OK) status = qdisp_benjamini_hochberg(in->ctx, p, 3, adjusted);
+    if (status == QDISP_OK) status = qdisp_partial(in->ctx, x, y, p, 1, 3, QDISP_TWO_SIDED, 0.95, &c);
+    if (status == QDISP_OK) status = qdisp_vif(in->ctx, x, 1, 6, &vif);
+    if (status == QDISP_OK) status = qdisp_t_test_welch(in->ctx, x, 6, y, 6, QDISP_TWO_SIDED, 0.95, &t);
+    if (status == QDISP_OK) status = qdisp_tost_paired(in->ctx, x, y, 6, -1, 1, 0.05, &tost);
+    for (int k = 0; k < 3 && status == QDISP_OK; k++) {
+        status = qdisp_leave_one_out(in->ctx, (qdisp_correlation)k, x, y, NULL, 6, 0.95, &table);
+        qdisp_table_free(table);
+        table = NULL;
+    }
+    if (status == QDISP_OK) status = qdisp_ols(in->ctx, y, x, NULL, 1, 6, 0.95, &fit, &table);
+    qdisp_table_free(table);
+    return status;
+}
 static qdisp_status calibrate(inputs *in) {
     qdisp_status status = open_calib(in);
     qdisp_table *t = NULL, *d = NULL;
@@ -147,6 +170,13 @@ static qdisp_status plan_by(inputs *in, const char *method, int64_t group_size) 
 static qdisp_status plan_rtn(inputs *in) { return plan_by(in, "rtn", 8); }
 static qdisp_status plan_aciq(inputs *in) { return plan_by(in, "aciq", QDISP_GROUP_TENSOR); }
 static qdisp_status plan_laaciq(inputs *in) { return plan_by(in, "la-aciq", QDISP_GROUP_CHANNEL); }
+static qdisp_status pack(inputs *in) {
+    static float w[8 * 50];
+    uint8_t packed[8 * 25];
+    uint16_t scales[8 * 6];
+    qdisp_status status = qdisp_quantize_packed(in->ctx, w, QDISP_DTYPE_F32, 8, 50, 4, 9, 0, packed, scales);
+    return status == QDISP_OK ? qdisp_dequantize_packed(in->ctx, packed, scales, 8, 50, 4, 9, w) : status;
+}
 static qdisp_status apply(inputs *in) {
     qdisp_model *m = NULL;
     qdisp_status status = qdisp_plan_apply(in->plan, in->model, &m);
@@ -251,11 +281,13 @@ JOB(tokenize, open_tokenizer, NULL)
 JOB(split, open_corpus, NULL)
 JOB(tensors, open_model, NULL)
 JOB(census, open_model, NULL)
+JOB(inference, NULL)
 JOB(calibrate, open_model, open_tokenizer, open_corpus, NULL)
 JOB(calib_files, open_model, open_tokenizer, open_corpus, open_calib, NULL)
 JOB(plan_rtn, open_model, NULL)
 JOB(plan_aciq, open_model, NULL)
 JOB(plan_laaciq, open_model, open_tokenizer, open_corpus, open_calib, NULL)
+JOB(pack, NULL)
 JOB(apply, open_model, open_plan, NULL)
 JOB(losses, open_model, open_tokenizer, open_corpus, NULL)
 JOB(tables, open_model, open_plan, NULL)
@@ -289,11 +321,13 @@ int main(void) {
     RUN(split_out_of_memory);
     RUN(tensors_out_of_memory);
     RUN(census_out_of_memory);
+    RUN(inference_out_of_memory);
     RUN(calibrate_out_of_memory);
     RUN(calib_files_out_of_memory);
     RUN(plan_rtn_out_of_memory);
     RUN(plan_aciq_out_of_memory);
     RUN(plan_laaciq_out_of_memory);
+    RUN(pack_out_of_memory);
     RUN(apply_out_of_memory);
     RUN(losses_out_of_memory);
     RUN(tables_out_of_memory);

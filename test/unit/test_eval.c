@@ -3,6 +3,7 @@
 
 #include "eval/eval.h"
 #include "model/model.h"
+#include "stats/correlate.h"
 
 #include <qdisp/stats.h>
 
@@ -313,7 +314,7 @@ TEST(a_diagnosis_hangs_together) {
         CHECK(f64(quantizers, "worst_bpb")[q] == most);
         CHECK_NEAR(f64(quantizers, "disparity_bpb")[q], most - least, 1e-12);
         if (sum > 0) CHECK_NEAR(f64(quantizers, "gini")[q], differences / (2 * N_LANGUAGES * sum), 1e-12);
-        CHECK_STATUS(qdisp_spearman(ctx, pred, loss, N_LANGUAGES, &rho), QDISP_OK);
+        CHECK_STATUS(qd_spearman(ctx, pred, loss, N_LANGUAGES, &rho), QDISP_OK);
         CHECK_NEAR(f64(quantizers, "spearman")[q], rho, 1e-12);
         CHECK(f64(quantizers, "bpw")[q] > (double)i64(quantizers, "bits")[q]);
     }

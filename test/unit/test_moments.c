@@ -1,10 +1,10 @@
-/* test_moments.c - moments against a two-pass reference in long double, and their edges; histograms of magnitudes. */
+/* test_moments.c - moments against a two-pass reference in long double, and their edges. */
 #include "../harness.h"
 #include "../kernels/inputs.h"
 #include "kernels/kernels.h"
 #include "stats/stats.h"
 
-enum { N = 1000003, N_BINS = 4096 };
+enum { N = 1000003 };
 
 static qdisp_ctx *ctx;
 static float *x;
@@ -37,7 +37,7 @@ static reference reference_of(const float *v, size_t n) {
     return r;
 }
 
-/* The worst case is 20 u for m2 and 14 * 16 u for m4 (moments.c), u = 2^-24; what a case of n > 1000 shows is far less,
+/* The worst case is 108 u for m2 and 1296 u for m4 (moments.c), u = 2^-24; what a case of n > 1000 shows is far less,
  * as roundings do not conspire: 1e-6 is asked of all. The mean: within 1e-6 of a standard deviation. */
 static void check_array(const float *v, size_t n, double tolerance) {
     qdisp_moments m;
@@ -69,6 +69,9 @@ TEST(hard_cases) {
     uint64_t s = 1;
     input_fill(SHIFTED, 21, x, N); /* mean 1e4, sigma 1 */
     check_array(x, N, 1e-6);
+    for (size_t i = 0; i < N; i++) x[i] = 1e6f + rintf(input_gauss(&s) * 16) * 0.0625f; /* mean 1e6 sigma */
+    check_array(x, N, 1e-6);
+    check_array(x, 100, 2e-6);
     input_fill(NORMAL, 22, x, N); /* one outlier in a million */
     x[N / 3] = 1e4f;
     check_array(x, N, 1e-6);
@@ -164,15 +167,21 @@ TEST(same_bits_on_threads_and_isas) {
     }
 }
 
+static void check_same(const float *v, size_t n, const qdisp_moments *want) {
+    qdisp_moments m;
+    CHECK_STATUS(qdisp_moments_compute(ctx, v, QDISP_DTYPE_F32, n, &m), QDISP_OK);
+    CHECK(memcmp(&m, want, sizeof m) == 0);
+}
+
 TEST(rows_are_arrays) {
     enum { ROWS = 301, COLUMNS = 3000 };
     static qdisp_moments rows[ROWS];
     input_fill(WEIGHTS, 25, x, (size_t)ROWS * COLUMNS);
     CHECK_STATUS(qdisp_moments_rows(ctx, x, QDISP_DTYPE_F32, ROWS, COLUMNS, rows), QDISP_OK);
-    for (size_t r = 0; r < ROWS; r++) {
-        qdisp_moments m;
-        CHECK_STATUS(qdisp_moments_compute(ctx, x + r * COLUMNS, QDISP_DTYPE_F32, COLUMNS, &m), QDISP_OK);
-        CHECK(memcmp(&m, &rows[r], sizeof m) == 0);
+    for (size_t r = 0; r < ROWS; r++) check_same(x + r * COLUMNS, COLUMNS, &rows[r]);
+    for (size_t length = 60; length <= 130; length += 7) { /* groups: rows of a reshaped array */
+        CHECK_STATUS(qdisp_moments_rows(ctx, x, QDISP_DTYPE_F32, ROWS, length, rows), QDISP_OK);
+        for (size_t r = 0; r < ROWS; r++) check_same(x + r * length, length, &rows[r]);
     }
     CHECK_STATUS(qdisp_moments_rows(ctx, x, QDISP_DTYPE_F32, 2, 0, rows), QDISP_OK);
     CHECK(rows[0].n == 0 && rows[1].n == 0 && isnan(rows[1].mean));
@@ -181,19 +190,21 @@ TEST(rows_are_arrays) {
     CHECK(memcmp(&rows[0], &rows[1], sizeof rows[0]) == 0);
 }
 
-TEST(half_floats_at_any_alignment) {
-    const qdisp_dtype types[] = {QDISP_DTYPE_F16, QDISP_DTYPE_BF16, QDISP_DTYPE_F32};
+TEST(other_types_at_any_alignment) {
+    const qdisp_dtype types[] = {QDISP_DTYPE_F16, QDISP_DTYPE_BF16, QDISP_DTYPE_F32, QDISP_DTYPE_I8};
     char *bytes = malloc(4 * 20000 + 4);
     float *wide = malloc(20000 * sizeof *wide);
-    for (size_t t = 0; t < 3; t++) {
+    for (size_t t = 0; t < 4; t++) {
         for (size_t offset = 0; offset < 4; offset++) {
             qdisp_moments m, want;
-            size_t size = t == 2 ? 4 : 2;
+            size_t size = t == 3 ? 1 : t == 2 ? 4 : 2;
             input_fill(WEIGHTS, 26, x, 20000);
             for (size_t i = 0; i < 20000; i++) {
                 uint16_t h = t == 0 ? qd_f32_to_f16(x[i]) : qd_f32_to_bf16(x[i]);
-                wide[i] = t == 2 ? x[i] : t == 0 ? qd_f16_to_f32(h) : qd_bf16_to_f32(h);
-                memcpy(bytes + offset + i * size, t == 2 ? (void *)&x[i] : (void *)&h, size);
+                int8_t code = (int8_t)(x[i] * 200);
+                if (t == 3) x[i] = (float)code;
+                wide[i] = t >= 2 ? x[i] : t == 0 ? qd_f16_to_f32(h) : qd_bf16_to_f32(h);
+                memcpy(bytes + offset + i * size, t == 3 ? (void *)&code : t == 2 ? (void *)&x[i] : (void *)&h, size);
             }
             CHECK_STATUS(qdisp_moments_compute(ctx, bytes + offset, types[t], 20000, &m), QDISP_OK);
             CHECK_STATUS(qdisp_moments_compute(ctx, wide, QDISP_DTYPE_F32, 20000, &want), QDISP_OK);
@@ -207,57 +218,12 @@ TEST(half_floats_at_any_alignment) {
 TEST(errors_leave_outputs_alone) {
     qdisp_moments m = {.n = 42};
     CHECK_STATUS(qdisp_moments_compute(ctx, NULL, QDISP_DTYPE_F32, 1, &m), QDISP_EINVAL);
-    CHECK_STATUS(qdisp_moments_compute(ctx, x, QDISP_DTYPE_I8, 1, &m), QDISP_EUNSUPPORTED);
-    CHECK(strstr(qdisp_ctx_error(ctx), "i8") != NULL);
+    CHECK_STATUS(qdisp_moments_compute(ctx, x, QDISP_DTYPE_I32, 1, &m), QDISP_EUNSUPPORTED);
+    CHECK(strstr(qdisp_ctx_error(ctx), "i32") != NULL);
     CHECK_STATUS(qdisp_moments_rows(ctx, NULL, QDISP_DTYPE_F32, 1, 1, &m), QDISP_EINVAL);
     CHECK_STATUS(qdisp_moments_rows(ctx, x, QDISP_DTYPE_F32, SIZE_MAX, 2, &m), QDISP_EINVAL);
     CHECK_STATUS(qdisp_moments_rows(ctx, x, QDISP_DTYPE_BOOL, 1, 1, &m), QDISP_EUNSUPPORTED);
     CHECK(m.n == 42);
-}
-
-TEST(histogram_counts_every_element_once) {
-    qd_histogram h;
-    input_fill(WEIGHTS, 27, x, N);
-    x[5] = NAN;
-    x[N - 1] = -INFINITY;
-    x[N / 2] = -3.0f;
-    CHECK_STATUS(qd_abs_histogram(ctx, x, QDISP_DTYPE_F32, N, N_BINS, &h), QDISP_OK);
-    CHECK(h.max == 3.0f && h.n_finite == N - 2 && h.n_non_finite == 2 && h.n_bins == N_BINS);
-    CHECK_NEAR(h.width, 3.0 / N_BINS, 1e-7); /* bins_per_unit is an f32 */
-    CHECK(h.counts[N_BINS - 1] == 1);
-    uint64_t total = 0, below = 0;
-    for (size_t b = 0; b < N_BINS; b++) total += h.counts[b];
-    for (size_t i = 0; i < N; i++) below += fabsf(x[i]) * (float)(N_BINS / 3.0) < 100.0f;
-    for (size_t b = 0; b < 100; b++) below -= h.counts[b];
-    CHECK(total == N - 2 && below == 0);
-    qd_histogram_free(ctx, &h);
-
-    qdisp_ctx *other = new_ctx("c", 3);
-    qd_histogram again;
-    CHECK_STATUS(qd_abs_histogram(ctx, x, QDISP_DTYPE_BF16, N, N_BINS, &h), QDISP_OK);
-    CHECK_STATUS(qd_abs_histogram(other, x, QDISP_DTYPE_BF16, N, N_BINS, &again), QDISP_OK);
-    CHECK(memcmp(h.counts, again.counts, N_BINS * sizeof *h.counts) == 0 && h.max == again.max);
-    qd_histogram_free(ctx, &h);
-    qd_histogram_free(other, &again);
-    qdisp_ctx_free(other);
-}
-
-TEST(histogram_edges) {
-    float zeros[3] = {0, -0.0f, 0}, tiny[2] = {1e-40f, 5e-41f};
-    qd_histogram h;
-    CHECK_STATUS(qd_abs_histogram(ctx, zeros, QDISP_DTYPE_F32, 3, 16, &h), QDISP_OK);
-    CHECK(h.max == 0 && h.width == 0 && h.counts[0] == 3 && h.n_finite == 3);
-    qd_histogram_free(ctx, &h);
-    CHECK_STATUS(qd_abs_histogram(ctx, NULL, QDISP_DTYPE_F32, 0, 16, &h), QDISP_OK);
-    CHECK(h.max == 0 && h.n_finite == 0);
-    qd_histogram_free(ctx, &h);
-    CHECK_STATUS(qd_abs_histogram(ctx, tiny, QDISP_DTYPE_F32, 2, 16, &h), QDISP_OK);
-    CHECK(h.n_finite == 2 && isfinite(h.width) && h.width > 0);
-    qd_histogram_free(ctx, &h);
-    qd_histogram_free(ctx, NULL);
-    CHECK_STATUS(qd_abs_histogram(ctx, NULL, QDISP_DTYPE_F32, 1, 16, &h), QDISP_EINVAL);
-    CHECK_STATUS(qd_abs_histogram(ctx, zeros, QDISP_DTYPE_F32, 3, 0, &h), QDISP_EINVAL);
-    CHECK_STATUS(qd_abs_histogram(ctx, zeros, QDISP_DTYPE_I64, 3, 16, &h), QDISP_EUNSUPPORTED);
 }
 
 int main(void) {
@@ -272,10 +238,8 @@ int main(void) {
     RUN(merging_parts_gives_the_whole);
     RUN(same_bits_on_threads_and_isas);
     RUN(rows_are_arrays);
-    RUN(half_floats_at_any_alignment);
+    RUN(other_types_at_any_alignment);
     RUN(errors_leave_outputs_alone);
-    RUN(histogram_counts_every_element_once);
-    RUN(histogram_edges);
     qdisp_ctx_free(ctx);
     free(x);
     return TEST_END();

@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include "base/base.h"
+#include "stats/correlate.h"
 #include "stats/resample.h"
 
 #include <qdisp/stats.h>
@@ -31,7 +32,7 @@ static void spearman_row(const double *v, size_t n_values) {
     size_t n = (size_t)v[0];
     double rho = 7;
     CHECK(n_values == 2 + 2 * n);
-    CHECK_STATUS(qdisp_spearman(ctx, v + 2, v + 2 + n, n, &rho), QDISP_OK);
+    CHECK_STATUS(qd_spearman(ctx, v + 2, v + 2 + n, n, &rho), QDISP_OK);
     /* both sum exact half-integers; the order of some hundred f64 sums is the difference */
     CHECK(fabs(rho - v[1]) < 1e-13);
 }
@@ -42,24 +43,24 @@ TEST(spearman_is_scipys) {
 
 TEST(spearman_at_the_edges) {
     double x[6] = {1, 2, 3, 4, NAN, 6}, y[6] = {2, 4, 8, 16, 32, NAN}, c[6] = {5, 5, 5, 5, 5, 5}, rho = 7;
-    CHECK_STATUS(qdisp_spearman(ctx, x, y, 6, &rho), QDISP_OK); /* pairs with a NaN are left out */
+    CHECK_STATUS(qd_spearman(ctx, x, y, 6, &rho), QDISP_OK); /* pairs with a NaN are left out */
     CHECK(fabs(rho - 1) < 1e-15);
     double down[4] = {9, 7, 5, 3};
-    CHECK_STATUS(qdisp_spearman(ctx, x, down, 4, &rho), QDISP_OK);
+    CHECK_STATUS(qd_spearman(ctx, x, down, 4, &rho), QDISP_OK);
     CHECK(fabs(rho + 1) < 1e-15);
-    CHECK_STATUS(qdisp_spearman(ctx, x, c, 4, &rho), QDISP_OK);
+    CHECK_STATUS(qd_spearman(ctx, x, c, 4, &rho), QDISP_OK);
     CHECK(isnan(rho));
-    CHECK_STATUS(qdisp_spearman(ctx, x, y, 2, &rho), QDISP_OK);
+    CHECK_STATUS(qd_spearman(ctx, x, y, 2, &rho), QDISP_OK);
     CHECK(isnan(rho));
-    CHECK_STATUS(qdisp_spearman(ctx, x + 3, y + 3, 3, &rho), QDISP_OK); /* one pair is left */
+    CHECK_STATUS(qd_spearman(ctx, x + 3, y + 3, 3, &rho), QDISP_OK); /* one pair is left */
     CHECK(isnan(rho));
     rho = 7;
-    CHECK_STATUS(qdisp_spearman(ctx, NULL, NULL, 0, &rho), QDISP_OK);
+    CHECK_STATUS(qd_spearman(ctx, NULL, NULL, 0, &rho), QDISP_OK);
     CHECK(isnan(rho));
-    CHECK_STATUS(qdisp_spearman(ctx, NULL, y, 4, &rho), QDISP_EINVAL);
-    CHECK_STATUS(qdisp_spearman(ctx, x, y, 4, NULL), QDISP_EINVAL);
+    CHECK_STATUS(qd_spearman(ctx, NULL, y, 4, &rho), QDISP_EINVAL);
+    CHECK_STATUS(qdisp_spearman(ctx, x, y, 4, QDISP_TWO_SIDED, 0.95, NULL), QDISP_EINVAL);
     double inf[4] = {-INFINITY, 0, 1, INFINITY};
-    CHECK_STATUS(qdisp_spearman(ctx, inf, x, 4, &rho), QDISP_OK); /* infinities have ranks */
+    CHECK_STATUS(qd_spearman(ctx, inf, x, 4, &rho), QDISP_OK); /* infinities have ranks */
     CHECK(fabs(rho - 1) < 1e-15);
 }
 
@@ -189,20 +190,20 @@ TEST(sign_flips_at_the_edges) {
 TEST(holm_steps_down) {
     /* by hand: sorted .01 .03 .04 .2 .5, times 5 4 3 2 1 = .05 .12 .12 .4 .5, running maximum .05 .12 .12 .4 .5 */
     double p[6] = {0.04, 0.5, NAN, 0.01, 0.2, 0.03}, expected[6] = {0.12, 0.5, NAN, 0.05, 0.4, 0.12};
-    CHECK_STATUS(qd_holm(ctx, p, 6), QDISP_OK);
+    CHECK_STATUS(qdisp_holm(ctx, p, 6, p), QDISP_OK);
     for (int i = 0; i < 6; i++) CHECK_NEAR(p[i], expected[i], 1e-15);
     double ties[4] = {0.02, 0.02, 0.02, 0.9}, tied[4] = {0.08, 0.08, 0.08, 0.9};
-    CHECK_STATUS(qd_holm(ctx, ties, 4), QDISP_OK);
+    CHECK_STATUS(qdisp_holm(ctx, ties, 4, ties), QDISP_OK);
     for (int i = 0; i < 4; i++) CHECK_NEAR(ties[i], tied[i], 1e-15);
     double high[3] = {0.9, 0.8, 0.7};
-    CHECK_STATUS(qd_holm(ctx, high, 3), QDISP_OK);
+    CHECK_STATUS(qdisp_holm(ctx, high, 3, high), QDISP_OK);
     CHECK(high[0] == 1 && high[1] == 1 && high[2] == 1);
     double one = 0.3;
-    CHECK_STATUS(qd_holm(ctx, &one, 1), QDISP_OK);
+    CHECK_STATUS(qdisp_holm(ctx, &one, 1, &one), QDISP_OK);
     CHECK(one == 0.3);
-    CHECK_STATUS(qd_holm(ctx, NULL, 0), QDISP_OK);
+    CHECK_STATUS(qdisp_holm(ctx, NULL, 0, NULL), QDISP_OK);
     double nans[2] = {NAN, NAN};
-    CHECK_STATUS(qd_holm(ctx, nans, 2), QDISP_OK);
+    CHECK_STATUS(qdisp_holm(ctx, nans, 2, nans), QDISP_OK);
     CHECK(isnan(nans[0]) && isnan(nans[1]));
 }
 

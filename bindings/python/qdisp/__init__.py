@@ -14,18 +14,20 @@ Ctrl-C during long work stops it, and all other long work of the same context, a
 for calls from the main thread, the only one to which Python delivers it.
 """
 
+from . import stats
 from ._eval import compare, diagnose, losses
 from ._lib import Context, Error, Status, configure, version
 from ._model import Model, ModelInfo
-from ._quant import Calibration, Quantizer, apply_plan, quantizers
-from ._stats import Moments, bootstrap_ratio, kurtosis, moments, spearman
+from ._quant import Calibration, Quantizer, apply_plan, dequantize_packed, quantize_packed, quantizers
+from ._stats import Moments, Shape, bootstrap_ratio, kurtosis, moments, quantiles, shape, spearman
 from ._table import Report, Table
 from ._text import Corpus, Tokenizer
 
 __version__ = version()
 
 __all__ = [
-    "Calibration", "Context", "Corpus", "Error", "Model", "ModelInfo", "Moments", "Quantizer", "Report", "Status",
-    "Table", "Tokenizer", "apply_plan", "bootstrap_ratio", "compare", "configure", "diagnose", "kurtosis", "losses",
-    "moments", "quantizers", "spearman", "version",
+    "Calibration", "Context", "Corpus", "Error", "Model", "ModelInfo", "Moments", "Quantizer", "Report", "Shape",
+    "Status", "Table", "Tokenizer", "apply_plan", "bootstrap_ratio", "compare", "configure", "dequantize_packed",
+    "diagnose", "kurtosis", "losses", "moments", "quantiles", "quantize_packed", "quantizers", "shape", "spearman",
+    "stats", "version",
 ]

@@ -30,24 +30,25 @@ def view(pointer: Any, shape: tuple, dtype: int, owner: Any) -> np.ndarray:
     return np.asarray(_Memory(int(ffi.cast("uintptr_t", pointer)), shape, typestr, owner))
 
 
-def weights(a: Any, what: str, dtype: Any = None) -> tuple[np.ndarray, DType]:
+def weights(a: Any, what: str, dtype: Any = None, int8: bool = False) -> tuple[np.ndarray, DType]:
     """An array of numbers that the library reads, C-contiguous and in native byte order, and its C type.
 
-    dtype "bfloat16" takes a uint16 array for the bits of bfloat16.
+    dtype "bfloat16" takes a uint16 array for the bits of bfloat16; int8 says that int8 will do too.
     """
     array = np.asarray(a)
     name = array.dtype.name
+    types = {**_WEIGHTS, "int8": DType.I8} if int8 else _WEIGHTS
     if dtype is not None:
         if str(dtype) != "bfloat16" or name not in ("uint16", "bfloat16"):
             raise TypeError(f"{what}: dtype: only 'bfloat16', for an array of uint16, not {dtype} for {name}")
         name = "bfloat16"
-    if name not in _WEIGHTS:
+    if name not in types:
         hint = {"uint16": "; bits of bfloat16 need dtype='bfloat16'",
                 "float64": "; say a.astype(numpy.float32) if that precision is enough"}.get(name, "")
-        raise TypeError(f"{what}: float32, float16 or bfloat16 is needed, not {name}{hint}")
+        raise TypeError(f"{what}: {', '.join(list(types)[:-1])} or {list(types)[-1]} is needed, not {name}{hint}")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return np.ascontiguousarray(array).reshape(array.shape), _WEIGHTS[name]
+    return np.ascontiguousarray(array).reshape(array.shape), types[name]
 
 
 def pointer(array: np.ndarray, c_type: str = "void *") -> Any:

@@ -143,7 +143,7 @@ class Model:
         return parts if many else parts[0]
 
     def census(self) -> Table:
-        """Table "census": moments, kurtosis and class of every tensor of two or more dimensions, and of the parts of a
+        """Table "census": moments, kurtosis, L-kurtosis, tail and class of every tensor of two or more dimensions, and of the parts of a
         fused QKV map: tensor, role, layer, n, n_non_finite, mean, std, kurtosis, max_over_std, row_kurtosis_max, class.
         """
         return Table(self._ctx, *self._ctx.call("qdisp_census", self._handle, long=True))

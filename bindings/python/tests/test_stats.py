@@ -41,6 +41,54 @@ def test_three_dimensions(data):
         np.testing.assert_allclose(result, reference(a, axis), rtol=1e-4, atol=1e-4)  # columns of 6: small m2
 
 
+def test_columns_in_place_and_int8(data):
+    a = np.ones((1 << 16, 64), np.float32)  # 16 MiB
+    a[0] = 2
+    tracemalloc.start()
+    columns = qdisp.moments(a, axis=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert columns.n.shape == (64,) and peak < 1 << 20
+    np.testing.assert_allclose(columns.kurtosis, reference(a, 0), rtol=REL)
+    far = data + np.float32(1e5)
+    exact = np.asarray(far, np.float64)
+    np.testing.assert_allclose(qdisp.moments(far, 0).std, exact.std(axis=0), rtol=REL)
+    codes = np.clip(np.rint(data * 20), -128, 127).astype(np.int8)
+    for axis in (None, 0, 1):
+        np.testing.assert_allclose(qdisp.kurtosis(codes, axis), reference(codes, axis), rtol=REL, atol=REL)
+
+
+def test_shape(data):
+    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    a = data.astype(np.float16)
+    s, x = qdisp.shape(a), np.sort(np.abs(a.astype(np.float64)), axis=None)
+    if hasattr(stats, "lmoment"):
+        l1, l2, t3, t4 = stats.lmoment(a.astype(np.float64), axis=None, standardize=True)
+        assert (s.l1, s.l2, s.t3, s.t4) == pytest.approx((l1, l2, t3, t4), rel=1e-9, abs=1e-7)
+    k = s.n_tail
+    assert k == a.size // 1000 and s.hill_index == pytest.approx(k / np.log(x[-k:] / x[-k - 1]).sum(), rel=1e-9)
+    d = a.astype(np.float64) - a.astype(np.float64).mean()
+    assert s.outlier_energy == pytest.approx((d[np.abs(d) > 6 * d.std()] ** 2).sum() / (d**2).sum(), rel=1e-6)
+    assert s.moments.n == a.size and s.moments.kurtosis == qdisp.kurtosis(a)
+    assert qdisp.shape(data).t4 == pytest.approx(s.t4, abs=1e-3)  # f32 is counted to 2^-8
+    assert np.isnan(qdisp.shape(np.zeros(0, np.float32)).t4)
+
+
+def test_quantiles(data):
+    a, q = data.astype(np.float16), [0, 0.1, 0.5, 0.999, 1]
+    for magnitudes in (False, True):
+        x = np.abs(a) if magnitudes else a
+        np.testing.assert_array_equal(qdisp.quantiles(a, q, magnitudes), np.quantile(x, q, method="inverted_cdf"))
+        wide = np.abs(data) if magnitudes else data
+        np.testing.assert_allclose(qdisp.quantiles(data, q, magnitudes), np.quantile(wide, q, method="inverted_cdf"),
+                                   rtol=2**-7)
+    assert qdisp.quantiles(a, 0.5) == np.quantile(a, 0.5, method="inverted_cdf")
+    assert np.isnan(qdisp.quantiles(np.full(3, np.nan, np.float32), 0.5))
+    for bad in (1.5, np.nan, []):
+        with pytest.raises(ValueError, match="q: "):
+            qdisp.quantiles(a, bad)
+
+
 def test_bfloat16(data):
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     a = data.astype(ml_dtypes.bfloat16)

@@ -1,0 +1,335 @@
+/* bench_cases.c - what a user waits for: whole calls of the library. To add a case: a row in the table at the end, and
+ * what it needs and does above it. The peers of a row (bench_peers.py) go by its name. */
+#include "bench_jobs.h"
+#include "bench_model.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { N_RATIOS = 80 };
+
+static qdisp_status no_memory(run *r) {
+    return qd_fail(r->ctx, QDISP_ENOMEM, "not enough memory for the inputs");
+}
+
+/* ---- Moments and shapes of arrays ---- */
+
+static qdisp_status use_f32(run *r) {
+    if (!r->f32) r->f32 = bench_weights(r->n);
+    r->row.n = (double)r->n;
+    r->row.bytes = 4 * r->row.n;
+    return r->f32 ? QDISP_OK : no_memory(r);
+}
+
+static qdisp_status use_halves(run *r, uint16_t **halves, uint16_t (*convert)(float)) {
+    QD_TRY(use_f32(r));
+    if (!*halves) {
+        *halves = bench_zeros(2 * r->n);
+        for (size_t i = 0; *halves && i < r->n; i++) (*halves)[i] = convert(r->f32[i]);
+    }
+    r->row.bytes = 2 * r->row.n;
+    return *halves ? QDISP_OK : no_memory(r);
+}
+
+static qdisp_status use_f16(run *r) {
+    return use_halves(r, &r->f16, qd_f32_to_f16);
+}
+
+static qdisp_status use_bf16(run *r) {
+    return use_halves(r, &r->bf16, qd_f32_to_bf16);
+}
+
+static qdisp_status use_rows(run *r) {
+    if (!r->moments) r->moments = bench_zeros((r->n / GROUP + COLUMNS) * sizeof *r->moments);
+    return r->moments ? use_f32(r) : no_memory(r);
+}
+
+static qdisp_status moments_f32(run *r) {
+    return qdisp_moments_compute(r->ctx, r->f32, QDISP_DTYPE_F32, r->n, &(qdisp_moments){0});
+}
+
+static qdisp_status moments_f16(run *r) {
+    return qdisp_moments_compute(r->ctx, r->f16, QDISP_DTYPE_F16, r->n, &(qdisp_moments){0});
+}
+
+static qdisp_status moments_bf16(run *r) {
+    return qdisp_moments_compute(r->ctx, r->bf16, QDISP_DTYPE_BF16, r->n, &(qdisp_moments){0});
+}
+
+static qdisp_status moments_rows(run *r) {
+    size_t columns = (size_t)r->job->arg;
+    return qdisp_moments_rows(r->ctx, r->f32, QDISP_DTYPE_F32, r->n / columns, columns, r->moments);
+}
+
+static qdisp_status moments_columns(run *r) {
+    return qdisp_moments_columns(r->ctx, r->f32, QDISP_DTYPE_F32, r->n / COLUMNS, COLUMNS, r->moments);
+}
+
+static qdisp_status shape_f32(run *r) {
+    return qdisp_shape_compute(r->ctx, r->f32, QDISP_DTYPE_F32, r->n, &(qdisp_shape){0});
+}
+
+static qdisp_status shape_bf16(run *r) {
+    return qdisp_shape_compute(r->ctx, r->bf16, QDISP_DTYPE_BF16, r->n, &(qdisp_shape){0});
+}
+
+/* ---- Census of a file ---- */
+
+static qdisp_status use_file(run *r) {
+    bench_model m;
+    qdisp_dtype dtype = (qdisp_dtype)r->job->arg;
+    char path[600];
+    QD_TRY(dtype == QDISP_DTYPE_F32 ? use_f32(r) : use_bf16(r));
+    bench_model_make(&m, r->o->scale, dtype, dtype == QDISP_DTYPE_F32 ? (void *)r->f32 : (void *)r->bf16, r->n);
+    snprintf(r->folder, sizeof r->folder, "%s/qdisp-bench-%ld-%s", r->o->folder, (long)getpid(), qd_dtype_name(dtype));
+    QD_TRY(bench_model_write(r->ctx, &m, r->folder));
+    snprintf(path, sizeof path, "%s/model.safetensors", r->folder);
+    FILE *f = fopen(path, "rb");
+    if (!f || fseek(f, 0, SEEK_END) != 0) return qd_fail_errno(r->ctx, path, errno);
+    r->row.n = r->row.bytes = (double)ftell(f);
+    fclose(f);
+    return QDISP_OK;
+}
+
+qdisp_status bench_census(run *r) {
+    qdisp_model *model = NULL;
+    qdisp_table *table = NULL;
+    qdisp_status status = qdisp_model_open(r->ctx, r->folder, &model);
+    if (status == QDISP_OK) status = qdisp_census(model, &table);
+    qdisp_table_free(table);
+    qdisp_model_free(model);
+    return status;
+}
+
+/* ---- Quantizing a matrix ---- */
+
+static qdisp_status use_matrix(run *r) {
+    QD_TRY(use_f32(r));
+    if (!r->bytes) r->bytes = bench_zeros(r->n);
+    r->row.n = (double)r->n_rows * MATRIX_COLUMNS;
+    r->row.bytes = 4 * r->row.n;
+    return r->bytes ? QDISP_OK : no_memory(r);
+}
+
+/* The same with a place for the scales of groups of job->arg. */
+static qdisp_status use_packed(run *r, unsigned bits) {
+    QD_TRY(use_matrix(r));
+    if (!r->packed_scales) r->packed_scales = bench_zeros(r->n / 8 * sizeof *r->packed_scales);
+    r->row.bytes = r->row.n * (4 + bits / 8.0 + 2.0 / r->job->arg);
+    return r->packed_scales ? QDISP_OK : no_memory(r);
+}
+
+static qdisp_status use_int4(run *r) {
+    return use_packed(r, 4);
+}
+
+static qdisp_status use_int8(run *r) {
+    return use_packed(r, 8);
+}
+
+static qdisp_status rtn(run *r, unsigned bits) {
+    return qdisp_quantize_packed(r->ctx, r->f32, QDISP_DTYPE_F32, r->n_rows, MATRIX_COLUMNS, bits, r->job->arg, 1,
+                                 r->bytes, r->packed_scales);
+}
+
+static qdisp_status rtn_int4(run *r) {
+    return rtn(r, 4);
+}
+
+static qdisp_status rtn_int8(run *r) {
+    return rtn(r, 8);
+}
+
+static qdisp_status use_codes(run *r) {
+    QD_TRY(use_int4(r));
+    if (!r->quantized) r->quantized = bench_zeros(r->n_rows * MATRIX_COLUMNS * sizeof *r->quantized);
+    return r->quantized ? rtn(r, 4) : no_memory(r);
+}
+
+static qdisp_status unpack_int4(run *r) {
+    return qdisp_dequantize_packed(r->ctx, r->bytes, r->packed_scales, r->n_rows, MATRIX_COLUMNS, 4, r->job->arg,
+                                   r->quantized);
+}
+
+/* The least squared error over 80 thresholds, absmax times 1, 0.99 ... 0.21, in every group of a row. */
+static qdisp_status grid_row(void *arg, size_t row, unsigned i_worker) {
+    run *r = arg;
+    const qd_kernels *k = r->ctx->kernels;
+    (void)i_worker;
+    for (size_t g = 0; g < MATRIX_COLUMNS / GROUP; g++) {
+        const float *w = r->f32 + row * MATRIX_COLUMNS + g * GROUP;
+        qd_grid grids[N_RATIOS];
+        double errors[N_RATIOS];
+        uint8_t best = 0;
+        float step = k->abs_max(w, GROUP) / 7;
+        for (int i = 0; i < N_RATIOS; i++) {
+            float scale = step * (1 - 0.01f * (float)i);
+            grids[i] = (qd_grid){scale, scale > 0 ? 1 / scale : 0, -8, 7};
+        }
+        k->grid_errors(w, NULL, GROUP, grids, N_RATIOS, errors);
+        for (uint8_t i = 1; i < N_RATIOS; i++)
+            if (errors[i] < errors[best]) best = i;
+        r->bytes[row * (MATRIX_COLUMNS / GROUP) + g] = best;
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status mse_grid(run *r) {
+    return qd_parallel(r->ctx, r->n_rows, grid_row, r);
+}
+
+/* A quantizer of 4 bits for the matrix, with the energies of job->arg languages: each has inputs of its own that are
+ * large. */
+static qdisp_status use_quantizer(run *r, const char *method, int64_t group_size) {
+    qdisp_quantizer_options options = {.size = sizeof options, .bits = 4, .group_size = group_size};
+    size_t n = r->n_rows * MATRIX_COLUMNS;
+    QD_TRY(use_matrix(r));
+    if (!r->quantized) r->quantized = bench_zeros(n * sizeof *r->quantized);
+    if (!r->steps) {
+        r->steps = bench_zeros(n / 8 * sizeof *r->steps);
+        r->scales = bench_zeros(n / 8 * sizeof *r->scales);
+        r->energy = bench_zeros(sizeof *r->energy * MAX_LANGUAGES * MATRIX_COLUMNS);
+        if (!r->quantized || !r->steps || !r->scales || !r->energy) return no_memory(r);
+        for (size_t k = 0; k < (size_t)MAX_LANGUAGES * MATRIX_COLUMNS; k++) {
+            double x = (double)r->f32[k * 7919 % r->n] / 0.02;
+            r->energy[k] = 0.01 + x * x;
+        }
+    }
+    r->matrix = (qdisp_matrix){.size = sizeof r->matrix, .data = r->f32, .dtype = QDISP_DTYPE_F32, .n_out = r->n_rows,
+                               .n_in = MATRIX_COLUMNS, .energy = r->energy, .n_languages = (uint64_t)r->job->arg};
+    return qdisp_quantizer_new(r->ctx, method, &options, &r->quantizer);
+}
+
+static qdisp_status use_aciq(run *r) {
+    return use_quantizer(r, "aciq", QDISP_GROUP_TENSOR);
+}
+
+static qdisp_status use_laaciq(run *r) {
+    return use_quantizer(r, "la-aciq", GROUP);
+}
+
+static qdisp_status use_laaciq_channel(run *r) {
+    return use_quantizer(r, "la-aciq", QDISP_GROUP_CHANNEL);
+}
+
+static qdisp_status choose_thresholds(run *r) {
+    return qdisp_quantizer_matrix(r->quantizer, &r->matrix, r->steps, r->scales);
+}
+
+static qdisp_status quantize_row(void *arg, size_t row, unsigned i_worker) {
+    run *r = arg;
+    qd_grid grid = {*r->scales, *r->scales > 0 ? 1 / *r->scales : 0, -7, 7};
+    size_t first = row * MATRIX_COLUMNS;
+    (void)i_worker;
+    r->ctx->kernels->quantize(r->f32 + first, MATRIX_COLUMNS, &grid, r->quantized + first);
+    return QDISP_OK;
+}
+
+static qdisp_status aciq_rtn(run *r) {
+    QD_TRY(choose_thresholds(r));
+    return qd_parallel(r->ctx, r->n_rows, quantize_row, r);
+}
+
+/* ---- Languages ---- */
+
+/* A model in memory and the energies of job->arg languages. */
+static qdisp_status use_languages(run *r) {
+    bench_model m;
+    QD_TRY(use_f32(r));
+    bench_model_make(&m, r->o->scale, QDISP_DTYPE_F32, r->f32, r->n);
+    QD_TRY(qdisp_model_from_tensors(r->ctx, m.config, m.tensors, m.n, &r->model));
+    QD_TRY(qdisp_calib_new(r->model, &r->calib));
+    for (size_t i = 0; i < m.n; i++) {
+        const qdisp_tensor *t = &m.tensors[i];
+        if (t->n_dims < 2 || strstr(t->name, "word_embeddings")) continue;
+        for (int l = 0; l < r->job->arg; l++) {
+            char tag[4] = {(char)('a' + l / 26), (char)('a' + l % 26), 'a', 0};
+            QD_TRY(qdisp_calib_feed(r->calib, tag, 0, t->name, r->f32 + l, 1, (size_t)t->shape[1], 0));
+        }
+    }
+    r->row.n = (double)m.n_weights;
+    r->row.bytes = 4 * r->row.n;
+    return QDISP_OK;
+}
+
+static qdisp_status effective_kurtosis(run *r) {
+    qdisp_table *table = NULL;
+    QD_TRY(qdisp_calib_languages(r->calib, r->model, &table));
+    qdisp_table_free(table);
+    return QDISP_OK;
+}
+
+/* ---- Resampling ---- */
+
+/* Pairs of a weak correlation. */
+static qdisp_status use_pairs(run *r) {
+    for (int i = 0; i < N_PAIRS; i++) {
+        r->x[i] = (double)(i * 5 % N_PAIRS);
+        r->y[i] = 0.3 * r->x[i] + (double)(i * i % 11);
+    }
+    r->row.n = r->o->scale == BENCH_FULL ? 1e6 : r->o->scale == BENCH_QUICK ? 1e5 : 1e4;
+    return QDISP_OK;
+}
+
+static qdisp_status bootstrap(run *r) {
+    return qdisp_bootstrap_correlation(r->ctx, QDISP_CORRELATION_PEARSON, r->x, r->y, N_PAIRS,
+                                       (qdisp_interval_method)r->job->arg, 0.95, (size_t)r->row.n, 1,
+                                       &(qdisp_bootstrap){0});
+}
+
+static qdisp_status permutation(run *r) {
+    return qdisp_permutation_correlation(r->ctx, QDISP_CORRELATION_PEARSON, r->x, r->y, N_PAIRS, QDISP_TWO_SIDED,
+                                         (size_t)r->row.n, 1, &(qdisp_permutation){0});
+}
+
+/* ---- The whole ---- */
+
+static qdisp_status use_embedded(run *r) {
+    const char *languages = r->o->scale == BENCH_FULL ? NULL : "en,sw";
+    r->row.n = 1;
+    QD_TRY(qdisp_model_open(r->ctx, QDISP_ROOT "/examples/data/model", &r->model));
+    QD_TRY(qdisp_tokenizer_open(r->ctx, QDISP_ROOT "/examples/data/model", &r->tokenizer));
+    return qdisp_corpus_open(r->ctx, QDISP_ROOT "/examples/data/text", languages, &r->corpus);
+}
+
+static qdisp_status diagnose(run *r) {
+    qdisp_diagnose_options options = {.size = sizeof options};
+    qdisp_report *report = NULL;
+    if (r->o->scale != BENCH_FULL) options.methods = "rtn", options.bits = "4";
+    QD_TRY(qdisp_diagnose(r->model, r->tokenizer, r->corpus, &options, &report));
+    qdisp_report_free(report);
+    return QDISP_OK;
+}
+
+/* ---- The table ---- */
+
+const job bench_job_table[] = {
+    {"moments_f32", "Gel/s", use_f32, moments_f32, 0, READ},
+    {"moments_rows_f32", "Gel/s", use_rows, moments_rows, COLUMNS, READ},
+    {"moments_groups_f32", "Gel/s", use_rows, moments_rows, GROUP, READ},
+    {"moments_columns_f32", "Gel/s", use_rows, moments_columns, 0, READ},
+    {"moments_bf16", "Gel/s", use_bf16, moments_bf16, 0, READ},
+    {"moments_f16", "Gel/s", use_f16, moments_f16, 0, READ},
+    {"shape_f32", "Gel/s", use_f32, shape_f32, 0, READ},
+    {"shape_bf16", "Gel/s", use_bf16, shape_bf16, 0, READ},
+    {"census_f32", "Gbytes/s", use_file, bench_census, QDISP_DTYPE_F32, FILE_READ},
+    {"census_bf16", "Gbytes/s", use_file, bench_census, QDISP_DTYPE_BF16, FILE_READ},
+    {"rtn_int4_g128", "Mel/s", use_int4, rtn_int4, GROUP, READ},
+    {"rtn_int4_g32", "Mel/s", use_int4, rtn_int4, 32, READ},
+    {"rtn_int8_g32", "Mel/s", use_int8, rtn_int8, 32, READ},
+    {"unpack_int4_g128", "Mel/s", use_codes, unpack_int4, GROUP, READ},
+    {"mse_grid_g128", "Mel/s", use_matrix, mse_grid, 0, NO_LIMIT},
+    {"aciq_rtn", "Mel/s", use_aciq, aciq_rtn, 0, READ},
+    {"laaciq_1", "Mel/s", use_laaciq, choose_thresholds, 1, NO_LIMIT},
+    {"laaciq_32", "Mel/s", use_laaciq, choose_thresholds, 32, NO_LIMIT},
+    {"laaciq_100", "Mel/s", use_laaciq, choose_thresholds, 100, NO_LIMIT},
+    {"laaciq_channel_32", "Mel/s", use_laaciq_channel, choose_thresholds, 32, NO_LIMIT},
+    {"effective_kurtosis_1", "Gel/s", use_languages, effective_kurtosis, 1, READ},
+    {"effective_kurtosis_100", "Gel/s", use_languages, effective_kurtosis, 100, READ},
+    {"bootstrap_pearson", "Mel/s", use_pairs, bootstrap, QDISP_INTERVAL_PERCENTILE, NO_LIMIT},
+    {"bootstrap_pearson_bca", "Mel/s", use_pairs, bootstrap, QDISP_INTERVAL_BCA, NO_LIMIT},
+    {"permutation_pearson", "Mel/s", use_pairs, permutation, 0, NO_LIMIT},
+    {"diagnose", "s", use_embedded, diagnose, 0, NO_LIMIT},
+};
+const size_t bench_n_jobs = sizeof bench_job_table / sizeof *bench_job_table;
