@@ -73,8 +73,8 @@ QDISP_API qdisp_status qdisp_quantiles(qdisp_ctx *ctx, const void *data, qdisp_d
 /* Census: table "census", a row for every tensor with two or more dimensions, and for each part of a fused QKV map
  * (roles attn.q, attn.k, attn.v): tensor, role, layer, n, n_non_finite, mean, std, kurtosis, l_kurtosis (t4),
  * max_over_std, hill_index, outlier_energy (see qdisp_shape), row_kurtosis_max, class (heavy > 50, moderate 15-50, mild
- * 5-15, gaussian < 5). Cost: weights of a file are read once, in blocks of 256 KiB a thread: memory does not grow with the
- * file. A file that has shrunk since it was opened is an error (EIO). */
+ * 5-15, gaussian < 5). Cost: weights of a file are read once, in blocks of 256 KiB a thread: memory does not grow with
+ * the file. A file that has shrunk since it was opened is an error (EIO). */
 QDISP_API qdisp_status qdisp_census(const qdisp_model *model, qdisp_table **out);
 
 /* ---- Correlation, regression, tests ----
@@ -231,10 +231,10 @@ QDISP_API qdisp_status qdisp_detectable_paired(qdisp_ctx *ctx, uint64_t n, doubl
 
 /* ---- Resampling ----
  *
- * Random numbers are counter-based (Philox 4x32-10): a result depends on data, seed and number of resamples only, not on
- * threads or instruction set. Pairs with a NaN are left out. A correlation is not defined for fewer than 3 pairs, where
- * x or y is constant and, for Pearson, where a value is infinite: then results are NaN, and all resamples count as
- * degenerate. At most 2^20 pairs. */
+ * Random numbers are counter-based (Philox 4x32-10): a result depends on data, seed and number of resamples only, not
+ * on threads or instruction set. Pairs with a NaN are left out. A correlation is not defined for fewer than 3 pairs,
+ * where x or y is constant and, for Pearson, where a value is infinite: then results are NaN, and all resamples count
+ * as degenerate. At most 2^20 pairs. */
 
 /* Of bootstrap intervals. q(p): the p-quantile of the resampled values, by linear interpolation. */
 typedef enum qdisp_interval_method {
@@ -278,8 +278,9 @@ typedef struct qdisp_permutation {
 } qdisp_permutation;
 
 /* Permutation test of a correlation: y against x in random order (Fisher-Yates), or in every order if n! <=
- * n_permutations or n <= 9. n_permutations 100..1e8. Errors, undefined cases: see above. Cost: n_permutations n, Kendall
- * n_permutations n^2 / 8 up to n = 256 and n_permutations n log n beyond. */
+ * n_permutations or n <= 9; n counts the pairs without NaN. n_permutations 100..1e8. Undefined cases: see above;
+ * n_permutations is 0 then. Errors: EINVAL, ENOMEM, ECANCELLED. Cost: n_permutations n, Kendall n_permutations n^2 / 8
+ * up to n = 256 and n_permutations n log n beyond. */
 QDISP_API qdisp_status qdisp_permutation_correlation(qdisp_ctx *ctx, qdisp_correlation kind, const double *x,
                                                      const double *y, size_t n, qdisp_alternative alternative,
                                                      size_t n_permutations, uint64_t seed, qdisp_permutation *out);
@@ -300,7 +301,8 @@ QDISP_API qdisp_status qdisp_jackknife_correlation(qdisp_ctx *ctx, qdisp_correla
 
 /* ACIQ (Banner, Nahshan, Soudry 2019): the threshold a that minimises E[((|X| - a)+)^2] + a^2 / (3 4^bits), the root of
  * E[(|X| - a)+] = a / (3 4^bits), and that minimum, both for the law scaled to mean 0 and variance 1. Laws, parameters:
- *     "gaussian"; "laplace"; "student_t" {nu in (2, 1e6]}; "generalized_gaussian" {beta in 0.1..100}, density ~ exp(-|x/s|^beta);
+ *     "gaussian"; "laplace"; "student_t" {nu in (2, 1e6]};
+ *     "generalized_gaussian" {beta in 0.1..100}, density ~ exp(-|x / s|^beta);
  *     "two_gaussian" {p in 0..1, ratio in 1e-6..1e6}: a share p has `ratio` times the deviation of the rest.
  * bits 1..16. Relative error below 1e-12. Errors: EINVAL, ENOTFOUND (law). Either output may be NULL. */
 QDISP_API qdisp_status qdisp_aciq_law(qdisp_ctx *ctx, const char *law, const double *params, size_t n_params,

@@ -26,12 +26,6 @@ void qd_c_to_f32_bf16(const uint16_t *x, size_t n, float *out) {
 
 /* ---- moments ---- */
 
-void qd_power_state_init(qd_power_state *state) {
-    memset(state, 0, sizeof *state);
-    state->min = INFINITY;
-    state->max = -INFINITY;
-}
-
 void qd_power_block_slow(qd_power_state *state, const float *x, size_t n, float pivot) {
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(x[i])) continue;
@@ -47,17 +41,9 @@ void qd_power_block_slow(qd_power_state *state, const float *x, size_t n, float 
     }
 }
 
-void qd_power_state_finish(const qd_power_state *state, qd_power_sums *out) {
-    out->s1 = qd_fold_quad(state->sums[0]);
-    out->s2 = qd_fold_quad(state->sums[1]);
-    out->s3 = qd_fold_quad(state->sums[2]);
-    out->s4 = qd_fold_quad(state->sums[3]);
-    out->min = state->min + 0.0;
-    out->max = state->max + 0.0;
-    out->n_finite = state->n_finite;
-}
-
 static void power_block_fast(qd_power_state *state, const float *x, size_t n, float pivot) {
+    double block[4][QD_QUAD] = {{0}};
+    float min = INFINITY, max = -INFINITY;
     for (size_t first = 0; first < n; first += QD_FLUSH) {
         float sums[4][QD_STEP] = {{0}};
         for (size_t i = first; i < n && i < first + QD_FLUSH; i++) {
@@ -72,14 +58,14 @@ static void power_block_fast(qd_power_state *state, const float *x, size_t n, fl
             for (size_t half = QD_STEP / 2; half >= QD_QUAD; half /= 2) {
                 for (size_t l = 0; l < half; l++) sums[p][l] += sums[p][l + half];
             }
-            for (size_t l = 0; l < QD_QUAD; l++) state->sums[p][l] += (double)sums[p][l];
+            for (size_t l = 0; l < QD_QUAD; l++) block[p][l] += (double)sums[p][l];
         }
     }
     for (size_t i = 0; i < n; i++) {
-        if (x[i] < state->min) state->min = x[i];
-        if (x[i] > state->max) state->max = x[i];
+        min = qd_min(x[i], min);
+        max = qd_max(x[i], max);
     }
-    state->n_finite += n;
+    qd_power_state_add(state, block, min, max, n);
 }
 
 /* At most QD_BLOCK elements: in f32 if that is safe. */

@@ -5,7 +5,7 @@
  * is off by at most 7 u sum|t|, u = 2^-24, and the f64 part adds nothing that matters. The 16 f64 lanes are folded in
  * halves: lane l with l + 8, then l + 4, l + 2, l + 1.
  * power_sums has four sums to flush and does it cheaper: the f32 lanes are first folded to 4 (l with l + 8, then l + 4)
- * and those added to 4 f64 lanes: 9 inexact additions.
+ * and those added to 4 f64 lanes of the block: 9 inexact additions.
  * Lanes without an element in the last step get a term of +0, which changes no sum (no lane is ever -0).
  * min and max mean `a < b ? a : b` and `a > b ? a : b`: with a NaN the second operand.
  * Products and sums are rounded one by one: never fused (-ffp-contract=off). The bits of a NaN result are not promised;
@@ -153,10 +153,31 @@ typedef struct qd_power_state {
     uint64_t n_finite;
 } qd_power_state;
 
-void qd_power_state_init(qd_power_state *state);
+static inline void qd_power_state_init(qd_power_state *state) {
+    *state = (qd_power_state){.min = INFINITY, .max = -INFINITY};
+}
+
+/* A block's own sums, which start from zero, are added to the state's when it is done. */
+static inline void qd_power_state_add(qd_power_state *state, double sums[4][QD_QUAD], float min, float max, size_t n) {
+    for (size_t p = 0; p < 4; p++) {
+        for (size_t l = 0; l < QD_QUAD; l++) state->sums[p][l] += sums[p][l];
+    }
+    if ((double)min < state->min) state->min = (double)min;
+    if ((double)max > state->max) state->max = (double)max;
+    state->n_finite += n;
+}
+
 /* One block in f64, whatever it holds; one object code for all instruction sets. */
 void qd_power_block_slow(qd_power_state *state, const float *x, size_t n, float pivot);
-void qd_power_state_finish(const qd_power_state *state, qd_power_sums *out);
+static inline void qd_power_state_finish(const qd_power_state *state, qd_power_sums *out) {
+    out->s1 = qd_fold_quad(state->sums[0]);
+    out->s2 = qd_fold_quad(state->sums[1]);
+    out->s3 = qd_fold_quad(state->sums[2]);
+    out->s4 = qd_fold_quad(state->sums[3]);
+    out->min = state->min + 0.0;
+    out->max = state->max + 0.0;
+    out->n_finite = state->n_finite;
+}
 
 /* At most 16 rows of at most 16 columns in f64, whatever they hold: into column j of `into`, whose rows are `pitch`
  * apart; pivots as in column_sums. */

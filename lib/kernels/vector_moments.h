@@ -69,8 +69,8 @@ static inline void add_range(vector_range *range, vf v) {
 }
 
 /* At most 128 elements; the last step is padded with the pivot, or for the range with NaN. */
-static inline QD_INLINE void power_chunk(qd_power_state *state, const void *x, size_t n, vf pivot, vector_range *range,
-                                         element_type type) {
+static inline QD_INLINE void power_chunk(double sums[4][QD_QUAD], const void *x, size_t n, vf pivot,
+                                         vector_range *range, element_type type) {
     vf zero = vf_set(0.0f);
     four_sums s = {zero, zero, zero, zero};
     size_t i = 0;
@@ -90,31 +90,26 @@ static inline QD_INLINE void power_chunk(qd_power_state *state, const void *x, s
         widen_elements(element_at(x, i, type), n - i, type, last);
         add_range(range, vf_load(last));
     }
-    vf_flush_quad(state->sums[0], s.s1);
-    vf_flush_quad(state->sums[1], s.s2);
-    vf_flush_quad(state->sums[2], s.s3);
-    vf_flush_quad(state->sums[3], s.s4);
+    vf_flush_quad(sums[0], s.s1);
+    vf_flush_quad(sums[1], s.s2);
+    vf_flush_quad(sums[2], s.s3);
+    vf_flush_quad(sums[3], s.s4);
 }
 
 /* At most QD_BLOCK elements in f32; false: that was not safe, and nothing is done. The largest |x - pivot| is that of
  * the least or the greatest x, as rounding is monotone; a NaN, which the range does not show, shows in the sums. */
 static inline QD_INLINE bool power_block(qd_power_state *state, const void *x, size_t n, float pivot,
                                          element_type type) {
-    qd_power_state before = *state;
+    double sums[4][QD_QUAD] = {{0}}, nan;
     vf p = vf_set(pivot);
     vector_range range = {vf_set(INFINITY), vf_set(-INFINITY)};
     size_t i = 0;
-    for (; i + QD_FLUSH <= n; i += QD_FLUSH) power_chunk(state, element_at(x, i, type), QD_FLUSH, p, &range, type);
-    if (i < n) power_chunk(state, element_at(x, i, type), n - i, p, &range, type);
+    for (; i + QD_FLUSH <= n; i += QD_FLUSH) power_chunk(sums, element_at(x, i, type), QD_FLUSH, p, &range, type);
+    if (i < n) power_chunk(sums, element_at(x, i, type), n - i, p, &range, type);
     float min = vf_lowest(range.min), max = vf_highest(range.max), low = fabsf(min - pivot), high = fabsf(max - pivot);
-    double nan = qd_fold_quad(state->sums[0]);
-    if (nan != nan || !qd_powers_fit(qd_float_bits(low > high ? low : high))) {
-        *state = before;
-        return false;
-    }
-    if ((double)min < state->min) state->min = (double)min;
-    if ((double)max > state->max) state->max = (double)max;
-    state->n_finite += n;
+    nan = qd_fold_quad(sums[0]);
+    if (nan != nan || !qd_powers_fit(qd_float_bits(low > high ? low : high))) return false;
+    qd_power_state_add(state, sums, min, max, n);
     return true;
 }
 

@@ -103,12 +103,13 @@ static qdisp_moments moments_of_block(const qd_kernels *kernels, const void *x, 
 /* The mean so far is the best guess of the next block's: no samples are needed. For a short row summing it twice costs
  * less than looking at samples: weights lie about 0. */
 qdisp_moments qd_moments_of_span(const qd_kernels *kernels, const void *x, qdisp_dtype dtype, size_t n) {
+    if (n < SHORT) return moments_of_block(kernels, x, dtype, n, 0.0f);
     qdisp_moments total = qd_moments_none();
     size_t size = qd_dtype_size(dtype);
     for (size_t i = 0; i < n; i += BLOCK) {
         const void *at = (const char *)x + i * size;
         size_t m = n - i < BLOCK ? n - i : BLOCK;
-        float pivot = total.n > 0 ? (float)total.mean : n < SHORT ? 0.0f : choose_pivot(at, dtype, m);
+        float pivot = total.n > 0 ? (float)total.mean : choose_pivot(at, dtype, m);
         qdisp_moments block = moments_of_block(kernels, at, dtype, m, pivot);
         if (i == 0) total = block;
         else qdisp_moments_merge(&total, &block);

@@ -26,7 +26,7 @@ typedef struct permute_job {
     uint8_t *digits;            /* a word: how many digits it gives; 0: the first of two for one digit */
     size_t n_digit_words;
     const qd_paired *sample;
-    double *x, *y;              /* Pearson, Spearman: centred values or ranks */
+    double *x, *y;              /* Pearson, Spearman: centred values or ranks, x[n], y[ABREAST][n] times the same */
     double scale;               /* correlation = score / scale */
     double observed;            /* score */
     qdisp_alternative alternative;
@@ -99,7 +99,7 @@ static void sum_scores(const permute_job *job, size_t m, const uint32_t *digits,
     for (size_t r = 0; r < m; r += ABREAST) { /* beyond m: digits of 0, scores that nobody reads */
         const uint32_t *d = digits + r;
         double sum[ABREAST] = {0};
-        for (size_t l = 0; l < ABREAST; l++) memcpy(y + l * n, job->y, n * sizeof *y);
+        memcpy(y, job->y, ABREAST * n * sizeof *y);
         for (size_t i = n - 1; i > 0; i--, d += BATCH) {
             for (size_t l = 0; l < ABREAST; l++) {
                 double *own = y + l * n;
@@ -303,9 +303,10 @@ static qdisp_status run(qdisp_ctx *ctx, permute_job *job) {
     if (job->sample->kind == QDISP_CORRELATION_KENDALL) {
         scale_kendall(job);
     } else {
-        if (!(job->x = qd_alloc(ctx, 2 * n, sizeof *job->x))) return QDISP_ENOMEM;
+        if (!(job->x = qd_alloc(ctx, (1 + ABREAST) * n, sizeof *job->x))) return QDISP_ENOMEM;
         job->y = job->x + n;
         fill_scores(job);
+        for (size_t i = n; i < ABREAST * n; i++) job->y[i] = job->y[i - n];
     }
     return qd_parallel(ctx, n_tasks, permute_task, job);
 }

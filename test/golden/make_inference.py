@@ -213,7 +213,8 @@ def correlations():
     for n, levels in [(5, 2), (10, 3), (26, 2), (40, 5), (100, 3), (200, 20)]:  # ties
         x = rng.integers(0, levels + 1, n).astype(float)
         cases.append((x, np.round(x / 2 + rng.normal(size=n))))
-    for n, noise in [(6, 1e-2), (14, 1e-4), (40, 1e-3), (14, 1e-7), (100, 0.05), (200, 0.2)]:  # r next to 1, -1
+    # r next to 1 and -1
+    for n, noise in [(6, 1e-2), (14, 1e-4), (40, 1e-3), (14, 1e-7), (14, 1e-8), (100, 0.05), (200, 0.2)]:
         x = rng.normal(size=n)
         cases.append((x, (-1) ** n * x + noise * rng.normal(size=n)))
     x = np.arange(40.0)

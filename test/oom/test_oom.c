@@ -117,6 +117,23 @@ static qdisp_status census(inputs *in) {
     qdisp_table_free(t);
     return status;
 }
+/* Rows longer than a span, at an odd address: with all the scratch that a pass may need. */
+static qdisp_status shapes(inputs *in) {
+    enum { ROWS = 3, COLUMNS = 70000 };
+    static char bytes[4 * ROWS * COLUMNS + 1];
+    static qdisp_moments columns[COLUMNS];
+    static const double half = 0.5;
+    const void *x = bytes + 1;
+    qdisp_moments m[ROWS];
+    qdisp_shape s;
+    double q;
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (char)(i % 64);
+    qdisp_status status = qdisp_moments_rows(in->ctx, x, QDISP_DTYPE_F32, ROWS, COLUMNS, m);
+    if (status == QDISP_OK) status = qdisp_moments_columns(in->ctx, x, QDISP_DTYPE_F32, ROWS, COLUMNS, columns);
+    if (status == QDISP_OK) status = qdisp_shape_compute(in->ctx, x, QDISP_DTYPE_F32, ROWS * COLUMNS, &s);
+    if (status == QDISP_OK) status = qdisp_quantiles(in->ctx, x, QDISP_DTYPE_F32, 100, 1, &half, 1, &q);
+    return status;
+}
 static qdisp_status inference(inputs *in) {
     static const double x[6] = {1, 2, 3, 5, 8, 13}, y[6] = {2, 1, 4, 3, 6, 5}, p[3] = {0.1, 0.2, 0.01};
     double adjusted[3], vif;
@@ -139,6 +156,23 @@ static qdisp_status inference(inputs *in) {
     if (status == QDISP_OK) status = qdisp_ols(in->ctx, y, x, NULL, 1, 6, 0.95, &fit, &table);
     qdisp_table_free(table);
     return status;
+}
+static qdisp_status resample(inputs *in) {
+    static const double x[10] = {1, 2, 3, 5, 8, 13, 21, 34, 55, 89}, y[10] = {2, 1, 4, 3, 6, 5, 8, 7, 10, 9};
+    static const float w[10] = {1, 2, 3, 5, 8, 13, 21, 34, 55, 89};
+    qdisp_bootstrap b;
+    qdisp_permutation p;
+    qdisp_jackknife j;
+    qdisp_aciq a;
+    double low, high;
+    qdisp_status status = qdisp_bootstrap_ratio(in->ctx, x, y, 10, 0.95, 5000, 1, &low, &high);
+    for (int k = 0; k < 3 && status == QDISP_OK; k++) {
+        qdisp_correlation kind = (qdisp_correlation)k;
+        status = qdisp_bootstrap_correlation(in->ctx, kind, x, y, 10, QDISP_INTERVAL_BCA, 0.95, 200, 1, &b);
+        if (status == QDISP_OK) status = qdisp_permutation_correlation(in->ctx, kind, x, y, 10, QDISP_LESS, 200, 1, &p);
+        if (status == QDISP_OK) status = qdisp_jackknife_correlation(in->ctx, kind, x, y, 10, &j);
+    }
+    return status == QDISP_OK ? qdisp_aciq_array(in->ctx, w, QDISP_DTYPE_F32, 10, 4, 1, &a) : status;
 }
 static qdisp_status calibrate(inputs *in) {
     qdisp_status status = open_calib(in);
@@ -281,7 +315,9 @@ JOB(tokenize, open_tokenizer, NULL)
 JOB(split, open_corpus, NULL)
 JOB(tensors, open_model, NULL)
 JOB(census, open_model, NULL)
+JOB(shapes, NULL)
 JOB(inference, NULL)
+JOB(resample, NULL)
 JOB(calibrate, open_model, open_tokenizer, open_corpus, NULL)
 JOB(calib_files, open_model, open_tokenizer, open_corpus, open_calib, NULL)
 JOB(plan_rtn, open_model, NULL)
@@ -321,7 +357,9 @@ int main(void) {
     RUN(split_out_of_memory);
     RUN(tensors_out_of_memory);
     RUN(census_out_of_memory);
+    RUN(shapes_out_of_memory);
     RUN(inference_out_of_memory);
+    RUN(resample_out_of_memory);
     RUN(calibrate_out_of_memory);
     RUN(calib_files_out_of_memory);
     RUN(plan_rtn_out_of_memory);

@@ -364,6 +364,46 @@ TEST(effective_kurtosis_is_that_of_the_weighted_weights) {
     qdisp_corpus_free(corpus);
 }
 
+/* A map far from 0 with a column further off: a language that hears that column alone is 1e6 of its standard deviations
+ * from the rest. */
+TEST(effective_kurtosis_far_from_zero) {
+    enum { N_IN = 16, N_OUT = 64, FAR = 3 };
+    const char *up = "h.1.mlp.dense_h_to_4h.weight";
+    tiny *far_weights = tiny_make(7, N_IN, 2, 1);
+    float *w = tiny_data(far_weights, up), rows[2][N_IN] = {{0}};
+    for (int i = 0; i < N_OUT * N_IN; i++)
+        w[i] = i % N_IN == FAR ? -1e4f + 0x1p-7f * (float)(i / N_IN % 7) : 1e3f + 0x1p-5f * (float)(i * i % 61);
+    qdisp_model *far = tiny_model(ctx, far_weights);
+    qdisp_calib *c = NULL;
+    qdisp_table *t = NULL;
+    CHECK_STATUS(qdisp_calib_new(far, &c), QDISP_OK);
+    for (size_t j = 0; j < N_IN; j++) rows[0][j] = j == FAR ? 0 : 1 + (float)j;
+    rows[1][FAR] = 2;
+    CHECK_STATUS(qdisp_calib_feed(c, "en", 0, tiny_name(far_weights, up), rows[0], 1, N_IN, 1), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_feed(c, "sw", 0, tiny_name(far_weights, up), rows[1], 1, N_IN, 1), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_languages(c, far, &t), QDISP_OK);
+    for (size_t l = 0; l < 2; l++) {
+        long double total = 0, mu = 0, m2 = 0, m4 = 0;
+        for (int i = 0; i < N_OUT * N_IN; i++) {
+            long double omega = (long double)rows[l][i % N_IN] * rows[l][i % N_IN];
+            total += omega;
+            mu += omega * w[i];
+        }
+        mu /= total;
+        for (int i = 0; i < N_OUT * N_IN; i++) {
+            long double omega = (long double)rows[l][i % N_IN] * rows[l][i % N_IN], d = w[i] - mu;
+            m2 += omega * d * d / total;
+            m4 += omega * d * d * d * d / total;
+        }
+        /* the columns' own worst case is 1e-5 of m2 and 1.1e-4 of m4 (columns.c), of which little is seen */
+        CHECK_NEAR(qdisp_table_f64(t, 1)[l] + 3, (double)(m4 / (m2 * m2)), 1e-5);
+    }
+    qdisp_table_free(t);
+    qdisp_calib_free(c);
+    qdisp_model_free(far);
+    tiny_free(far_weights);
+}
+
 TEST(handles_are_freed_in_any_order) {
     qdisp_ctx *own = tiny_ctx(2, NULL);
     qdisp_model *m = tiny_model(own, weights);
@@ -395,6 +435,7 @@ int main(void) {
     RUN(another_model_is_refused);
     RUN(a_model_that_overflows_is_an_error_and_adds_nothing);
     RUN(effective_kurtosis_is_that_of_the_weighted_weights);
+    RUN(effective_kurtosis_far_from_zero);
     RUN(handles_are_freed_in_any_order);
     qdisp_tokenizer_free(tokenizer);
     qdisp_model_free(model);

@@ -157,6 +157,21 @@ TEST(fisher_is_the_sum_over_tables) {
     }
 }
 
+/* With half of all drawn, k and n_marked - k are equally probable: ties, through rounding that differs. */
+TEST(fisher_counts_ties) {
+    for (uint64_t n_marked = 12; n_marked <= 60; n_marked += 8)
+        for (uint64_t n_plain = 14; n_plain <= 74; n_plain += 20)
+            for (uint64_t k = 0; k <= n_marked; k++) {
+                uint64_t n_drawn = (n_marked + n_plain) / 2;
+                if (k > n_drawn || n_drawn - k > n_plain) continue;
+                uint64_t t[4] = {k, n_marked - k, n_drawn - k, n_plain + k - n_drawn};
+                double expected[3], odds, p;
+                enumerate(t, expected);
+                CHECK_STATUS(qdisp_fisher_exact(ctx, t, QDISP_TWO_SIDED, &odds, &p), QDISP_OK);
+                CHECK_NEAR(p, expected[0], 1e-12);
+            }
+}
+
 TEST(fisher_at_the_edges) {
     uint64_t empty[4] = {0, 0, 3, 4}, one_way[4] = {5, 0, 0, 5}, never[4] = {0, 5, 5, 0}, large[4];
     double odds = 7, p = 7;
@@ -325,6 +340,7 @@ int main(void) {
     RUN(tost_at_the_edges);
     RUN(fisher_is_scipys);
     RUN(fisher_is_the_sum_over_tables);
+    RUN(fisher_counts_ties);
     RUN(fisher_at_the_edges);
     RUN(wilson_is_statsmodels);
     RUN(holm_and_benjamini_hochberg_are_statsmodels);

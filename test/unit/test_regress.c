@@ -103,9 +103,44 @@ TEST(an_exact_fit_and_no_columns) {
     CHECK(fit.r2 == 0 && isnan(fit.f) && isnan(fit.p) && fit.df == 5);
     CHECK_NEAR(f64(t, "coefficient")[0], 22.0 / 6, 1e-15);
     qdisp_table_free(t);
-    double dummy[6] = {0, 0, 0, 1, 0, 0}; /* without row 3 there is nothing to fit: no leave-one-out */
-    CHECK_STATUS(qdisp_ols(ctx, x, dummy, NULL, 1, 6, 0.95, &fit, &t), QDISP_OK);
-    CHECK(isnan(fit.loo_r2) && fit.r2 > 0 && fit.r2 < 1);
+}
+
+/* A column that only one row holds: without the row there is nothing to fit. Its leverage is 1 up to rounding. */
+TEST(no_leave_one_out_at_leverage_1) {
+    for (int row = 0; row < 9; row++) {
+        double y[9], columns[27];
+        qdisp_fit fit;
+        qdisp_table *t = NULL;
+        for (int i = 0; i < 9; i++) {
+            y[i] = cos(5 * i);
+            columns[i] = sin(i);
+            columns[9 + i] = 0.1 * i * i;
+            columns[18 + i] = i == row ? 0.7 : 0.1;
+        }
+        CHECK_STATUS(qdisp_ols(ctx, y, columns, NULL, 3, 9, 0.95, &fit, &t), QDISP_OK);
+        CHECK(isnan(fit.loo_r2) && fit.r2 > 0 && fit.r2 < 1);
+        qdisp_table_free(t);
+    }
+}
+
+/* Columns that differ by 1e-7 of their length: Q stays orthogonal, so squares still add up. */
+TEST(nearly_dependent_columns) {
+    enum { N = 20 };
+    double y[N], columns[3 * N], mean = 0, total = 0;
+    qdisp_fit fit;
+    qdisp_table *t = NULL;
+    for (int i = 0; i < N; i++) {
+        columns[i] = sin(i);
+        columns[N + i] = sin(i) + 1e-7 * cos(2 * i);
+        columns[2 * N + i] = sin(i) - 1e-7 * sin(3 * i);
+        y[i] = cos(2 * i) + 0.4 * cos(i * i) + sin(i);
+        mean += y[i] / N;
+    }
+    for (int i = 0; i < N; i++) total += (y[i] - mean) * (y[i] - mean);
+    CHECK_STATUS(qdisp_ols(ctx, y, columns, NULL, 3, N, 0.95, &fit, &t), QDISP_OK);
+    double unexplained = fit.sigma * fit.sigma * (double)fit.df, explained = fit.f * 3 * fit.sigma * fit.sigma;
+    CHECK_NEAR(explained + unexplained, total, 1e-14);
+    CHECK(f64(t, "vif")[2] > 1e13);
     qdisp_table_free(t);
 }
 
@@ -222,6 +257,8 @@ int main(void) {
     RUN(ols_is_exact);
     RUN(leverages_give_what_refitting_gives);
     RUN(an_exact_fit_and_no_columns);
+    RUN(no_leave_one_out_at_leverage_1);
+    RUN(nearly_dependent_columns);
     RUN(what_cannot_be_fitted_is_named);
     RUN(partial_is_numpys_and_p_is_that_of_the_coefficient);
     RUN(semipartial_is_the_gain_of_r2);

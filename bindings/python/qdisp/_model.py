@@ -143,8 +143,9 @@ class Model:
         return parts if many else parts[0]
 
     def census(self) -> Table:
-        """Table "census": moments, kurtosis, L-kurtosis, tail and class of every tensor of two or more dimensions, and of the parts of a
-        fused QKV map: tensor, role, layer, n, n_non_finite, mean, std, kurtosis, max_over_std, row_kurtosis_max, class.
+        """Table "census": the shape of every tensor of two or more dimensions, and of the parts of a fused QKV map:
+        tensor, role, layer, n, n_non_finite, mean, std, kurtosis, l_kurtosis, max_over_std, hill_index, outlier_energy,
+        row_kurtosis_max, class. A file is read once, in blocks: memory does not grow with it.
         """
         return Table(self._ctx, *self._ctx.call("qdisp_census", self._handle, long=True))
 

@@ -138,8 +138,8 @@ def aciq(dist: Any, bits: int, full_range: bool = True, dtype: str | None = None
         full_range: 2**bits levels, as in the paper; False: 2**bits - 1, for arrays only.
         dtype: "bfloat16" reads a uint16 array as the bits of bfloat16.
 
-    Returns Threshold. Errors: TypeError, ValueError, Error (ENOTFOUND: a law; EINVAL: its parameters; ENUMERIC: an array
-    with NaN or infinity).
+    Returns Threshold. Errors: TypeError, ValueError, Error (ENOTFOUND: a law; EINVAL: its parameters; ENUMERIC: an
+    array with NaN or infinity).
     """
     ctx = context()
     n_bits = whole(bits, "bits", 1, 16)

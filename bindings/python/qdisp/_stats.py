@@ -78,10 +78,10 @@ def moments(a: Any, axis: int | None = None, dtype: str | None = None) -> Moment
     """Moments of an array in one pass, within 1e-4 of exact arithmetic and some 1e-7 as a rule (qdisp/stats.h).
 
     Args:
-        a: float32, float16, bfloat16 (ml_dtypes) or int8, any shape. Read in place if C-contiguous, else copied. float64
-            is refused (TypeError): weights have 32 bits or fewer, and a silent conversion would lose some.
-        axis: None: of all elements. -1 (the last): of every row; 0: of every column; both without a copy. Another one is
-            moved to the end, with a copy. Groups and heads are rows of a.reshape(...).
+        a: float32, float16, bfloat16 (ml_dtypes) or int8, any shape. Read in place if C-contiguous, else copied.
+            float64 is refused (TypeError): weights have 32 bits or fewer, a silent conversion would lose some.
+        axis: None: of all elements. -1 (the last): of every row; 0: of every column; both without a copy. Another one
+            is moved to the end, with a copy. Groups and heads are rows of a.reshape(...).
         dtype: "bfloat16" reads a uint16 array, such as Model.tensor returns, as the bits of bfloat16.
 
     Returns Moments with scalars, or arrays of the shape of `a` without `axis`.
@@ -101,7 +101,8 @@ def moments(a: Any, axis: int | None = None, dtype: str | None = None) -> Moment
     c_out = pointer(out, "qdisp_moments *")
     long = array.nbytes > _LONG_BYTES
     if columns:
-        ctx.call("qdisp_moments_columns", ctx.handle, pointer(array), c_dtype, array.shape[0], out.size, c_out, long=long)
+        ctx.call("qdisp_moments_columns", ctx.handle, pointer(array), c_dtype, array.shape[0], out.size, c_out,
+                 long=long)
     elif axis is None:
         ctx.call("qdisp_moments_compute", ctx.handle, pointer(array), c_dtype, array.size, c_out, long=long)
     elif out.size:

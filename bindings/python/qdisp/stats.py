@@ -6,8 +6,8 @@
     stats.permutation(x, y, 10**6, seed=1, statistic="spearman")
     stats.aciq(("student_t", 5), bits=4)
 
-Computed by libqdisp with the GIL released. NaN is a missing value; what is not defined is NaN. What is random depends on
-data and seed alone, on any machine and for any number of threads.
+Computed by libqdisp with the GIL released. NaN is a missing value; what is not defined is NaN. What is random depends
+on data and seed alone, on any machine and for any number of threads.
 """
 
 from ._divergence import SoftmaxKL, js_divergence, nll_rows, softmax_kl

@@ -21,7 +21,8 @@ def test_bootstrap(data, statistic, method):
     assert r.estimate == pytest.approx(getattr(stats, statistic)(*data).r, abs=1e-12)
     assert r.low < r.estimate < r.high and r.n_resamples == 20000 and r.n_degenerate == 0
     assert r == stats.bootstrap(*data, 20000, seed=3, method=method, statistic=statistic)
-    assert r.low != stats.bootstrap(*data, 20000, seed=4, method=method, statistic=statistic).low or statistic != "pearson"
+    if statistic == "pearson":  # ranks give few values: another seed may end on the same one
+        assert r.low != stats.bootstrap(*data, 20000, seed=4, method=method, statistic=statistic).low
 
 
 def test_bootstrap_equals_scipy(data):
