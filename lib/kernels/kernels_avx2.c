@@ -33,26 +33,43 @@ static inline void vf_store(float *out, vf x) {
     _mm256_storeu_ps(out + 8, x.b);
 }
 
+/* Half a vector, for loops that a whole one gives more to hold than there are registers. */
+#define QD_HALVES
+typedef __m256 vh;
+#define vh_add _mm256_add_ps
+#define vh_sub _mm256_sub_ps
+#define vh_mul _mm256_mul_ps
+#define vh_min _mm256_min_ps
+#define vh_max _mm256_max_ps
+
+static inline vh vh_load(const float *x) {
+    return _mm256_loadu_ps(x);
+}
+
+static inline vh vh_load_f16(const uint16_t *x) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
+}
+
 static inline vf vf_load_f16(const uint16_t *x) {
     return VF(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x)),
               _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(x + 8))));
 }
 
-static inline __m256 load_8_bf16(const uint16_t *x) {
+static inline vh vh_load_bf16(const uint16_t *x) {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)x));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
 static inline vf vf_load_bf16(const uint16_t *x) {
-    return VF(load_8_bf16(x), load_8_bf16(x + 8));
+    return VF(vh_load_bf16(x), vh_load_bf16(x + 8));
 }
 
-static inline __m256 load_8_i8(const int8_t *x) {
+static inline vh vh_load_i8(const int8_t *x) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x)));
 }
 
 static inline vf vf_load_i8(const int8_t *x) {
-    return VF(load_8_i8(x), load_8_i8(x + 8));
+    return VF(vh_load_i8(x), vh_load_i8(x + 8));
 }
 
 /* The least and the greatest lane; none is NaN, and which zero it is is not told. */

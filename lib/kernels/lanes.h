@@ -25,7 +25,7 @@ enum {
     QD_STEP = 16,              /* lanes */
     QD_QUAD = 4,               /* f64 lanes of power_sums */
     QD_FLUSH = 8 * QD_STEP,    /* elements between flushes */
-    QD_AHEAD = 2048,           /* bytes that power_sums prefetches ahead: over the border of a page */
+    QD_AHEAD = 4096,           /* bytes that power_sums prefetches ahead: over the border of a page */
     QD_ROW_BLOCK = 16 * QD_FLUSH, /* elements of nll and softmax_kl that share a maximum: two rows of 8 KiB in L1 */
     QD_FLUSH_ROWS = 8,         /* rows between flushes of column squares */
     QD_COLUMN_ROWS = 16,       /* and of column sums, which have four to flush */

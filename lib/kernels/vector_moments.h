@@ -33,6 +33,17 @@ static inline vf load_elements(const void *x, element_type type) {
     }
 }
 
+#ifdef QD_HALVES
+static inline vh load_half(const void *x, element_type type) {
+    switch (type) {
+    case ELEMENT_F16: return vh_load_f16(x);
+    case ELEMENT_BF16: return vh_load_bf16(x);
+    case ELEMENT_I8: return vh_load_i8(x);
+    default: return vh_load(x);
+    }
+}
+#endif
+
 /* n elements, at the ends of arrays and before a slow block. */
 static inline void widen_elements(const void *x, size_t n, element_type type, float *out) {
     if (type == ELEMENT_F16) {
@@ -68,18 +79,44 @@ static inline void add_range(vector_range *range, vf v) {
     range->max = vf_max(v, range->max);
 }
 
+/* One step of power_sums. Where a vector is two registers, one goes after the other: side by side the sums, the range
+ * and what is between would not fit sixteen registers. */
+static inline QD_INLINE void power_step(four_sums *s, vector_range *range, const void *at, vf pivot,
+                                        element_type type) {
+#ifdef QD_HALVES
+#define POWER_HALF(h, first)                                             \
+    do {                                                                 \
+        vh v = load_half(element_at(at, first, type), type);             \
+        range->min.h = vh_min(v, range->min.h);                          \
+        range->max.h = vh_max(v, range->max.h);                          \
+        vh d = vh_sub(v, pivot.h), d2 = vh_mul(d, d);                    \
+        s->s1.h = vh_add(s->s1.h, d);                                    \
+        s->s2.h = vh_add(s->s2.h, d2);                                   \
+        s->s3.h = vh_add(s->s3.h, vh_mul(d2, d));                        \
+        s->s4.h = vh_add(s->s4.h, vh_mul(d2, d2));                       \
+    } while (0)
+    POWER_HALF(a, 0);
+    POWER_HALF(b, QD_STEP / 2);
+#undef POWER_HALF
+#else
+    vf v = load_elements(at, type);
+    add_powers(s, vf_sub(v, pivot));
+    add_range(range, v);
+#endif
+}
+
+
 /* At most 128 elements; the last step is padded with the pivot, or for the range with NaN. */
 static inline QD_INLINE void power_chunk(double sums[4][QD_QUAD], const void *x, size_t n, vf pivot,
                                          vector_range *range, element_type type) {
     vf zero = vf_set(0.0f);
     four_sums s = {zero, zero, zero, zero};
     size_t i = 0;
+#pragma GCC unroll 1
     for (; i + QD_STEP <= n; i += QD_STEP) {
         const void *at = element_at(x, i, type);
         if (type == ELEMENT_F32 || i % (2 * QD_STEP) == 0) __builtin_prefetch((const char *)at + QD_AHEAD);
-        vf v = load_elements(at, type);
-        add_powers(&s, vf_sub(v, pivot));
-        add_range(range, v);
+        power_step(&s, range, at, pivot, type);
     }
     if (i < n) {
         float last[QD_STEP];

@@ -16,7 +16,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK = 16384, SHORT = 1024 };
+enum { BLOCK = 16384, SHORT = 16384 };
 
 qdisp_moments qd_moments_none(void) {
     qdisp_moments m = {.mean = NAN, .min = INFINITY, .max = -INFINITY};
