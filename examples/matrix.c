@@ -17,7 +17,8 @@ static double uniform(void) { /* in [-1, 1), the same on every machine */
     return (double)(state >> 40) / 8388608.0 - 1.0;
 }
 
-/* What language l loses: sum e (w - q)^2 / sum e w^2. The codes of a unit are round(w / step), their value code * scale. */
+/* What language l loses: sum e (w - q)^2 / sum e w^2. The codes of a unit are round(w / step), their value code *
+ * scale. */
 static double loss(int l) {
     const double high = (1 << (BITS - 1)) - 1;
     double lost = 0, all = 0;

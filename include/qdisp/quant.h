@@ -92,18 +92,19 @@ QDISP_API size_t qdisp_packed_row_bytes(size_t n_columns, uint64_t bits);
 QDISP_API size_t qdisp_packed_n_groups(size_t n_columns, int64_t group_size);
 
 /* Rounds a matrix to nearest with a min-max scale a group, and packs the codes: the numbers of the method "rtn".
- * data: [n_rows, n_columns], row-major, dtype F32, F16 or BF16, any alignment. bits: 2..8. group_size: 8 or more weights
- * of a row (multiples of 8 are fastest), or QDISP_GROUP_CHANNEL. full_range: 0: codes -h..h, h = 2^(bits-1) - 1; 1:
- * -2^(bits-1) .. 2^(bits-1) - 1. packed: [n_rows, row bytes]; scales: [n_rows, groups], 16-bit floats: a weight is
- * code * scale. All arrays are the caller's. Errors: EINVAL (bits, group_size, sizes), EUNSUPPORTED (dtype), ENUMERIC (a
- * weight that is not finite, a scale beyond 16-bit floats: names row and column), ECANCELLED, ENOMEM; on ENUMERIC and
- * ECANCELLED packed and scales are partly written, as checking first would read everything twice. Cost: one pass over
- * data, bound by memory; all threads of the context; the same bits for any number of them and on every machine. */
+ * data: [n_rows, n_columns], row-major, dtype F32, F16 or BF16, any alignment. bits: 2..8. group_size: 8 or more
+ * weights of a row (multiples of 8 are fastest), or QDISP_GROUP_CHANNEL. full_range: 0: codes -h..h, h = 2^(bits-1) -
+ * 1; 1: -2^(bits-1) .. 2^(bits-1) - 1. packed: [n_rows, row bytes]; scales: [n_rows, groups], 16-bit floats: a weight
+ * is code * scale. All arrays are the caller's. Errors: EINVAL (bits, group_size, sizes), EUNSUPPORTED (dtype),
+ * ENUMERIC (a weight that is not finite, a scale beyond 16-bit floats: names row and column), ECANCELLED, ENOMEM; on
+ * ENUMERIC and ECANCELLED packed and scales are partly written, as checking first would read everything twice. Cost:
+ * one pass over data, bound by memory; all threads of the context; the same bits for any number of them and on every
+ * machine. */
 QDISP_API qdisp_status qdisp_quantize_packed(qdisp_ctx *ctx, const void *data, qdisp_dtype dtype, size_t n_rows,
                                              size_t n_columns, uint64_t bits, int64_t group_size, uint64_t full_range,
                                              uint8_t *packed, uint16_t *scales);
-/* Back to floats: out[n_rows, n_columns] = code * scale. Arrays as above; exact, so quantizing the result under the same
- * scales gives the same codes. Errors: EINVAL, ECANCELLED. */
+/* Back to floats: out[n_rows, n_columns] = code * scale. Arrays as above; exact, so quantizing the result under the
+ * same scales gives the same codes. Errors: EINVAL, ECANCELLED. */
 QDISP_API qdisp_status qdisp_dequantize_packed(qdisp_ctx *ctx, const uint8_t *packed, const uint16_t *scales,
                                                size_t n_rows, size_t n_columns, uint64_t bits, int64_t group_size,
                                                float *out);

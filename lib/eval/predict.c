@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { N_ROWS = 8 }; /* that the kernels sum in f32 */
+
 typedef struct damage_job {
     const qdisp_model *model, *quantized;
     const qdisp_calib *calib;
@@ -25,17 +27,17 @@ static qdisp_status damage_task(void *arg, size_t i, unsigned i_worker) {
     (void)i_worker;
     if (t->data == u->data) return QDISP_OK; /* not quantized: no damage */
     double *columns = qd_alloc(ctx, 4 * n_in, sizeof *columns);
-    float *rows = qd_alloc(ctx, 2 * n_in, sizeof *rows);
+    float *rows = qd_alloc(ctx, 2 * N_ROWS * n_in, sizeof *rows);
     qdisp_status status = columns && rows ? QDISP_OK : QDISP_ENOMEM;
     double *errors = columns, *squares = columns ? columns + n_in : NULL,
            *quantized = columns ? columns + 2 * n_in : NULL;
     double *energy = columns ? columns + 3 * n_in : NULL, d = 0, p = 0;
-    for (size_t r = 0; r < linear->n_out && status == QDISP_OK; r++) {
-        const float *w = qd_load_f32(kernels, t->data, (qdisp_dtype)t->dtype, r * n_in, n_in, rows);
-        const float *q = qd_load_f32(kernels, u->data, (qdisp_dtype)u->dtype, r * n_in, n_in, rows + n_in);
-        kernels->column_errors(w, q, n_in, errors);
-        kernels->column_squares(w, 1, n_in, n_in, squares);
-        kernels->column_squares(q, 1, n_in, n_in, quantized);
+    for (size_t r = 0; r < linear->n_out && status == QDISP_OK; r += N_ROWS) {
+        size_t h = linear->n_out - r < N_ROWS ? linear->n_out - r : N_ROWS, n = h * n_in;
+        const float *w = qd_load_f32(kernels, t->data, (qdisp_dtype)t->dtype, r * n_in, n, rows);
+        const float *q = qd_load_f32(kernels, u->data, (qdisp_dtype)u->dtype, r * n_in, n, rows + N_ROWS * n_in);
+        kernels->column_measure(w, q, h, n_in, n_in, n_in, errors, quantized);
+        kernels->column_squares(w, h, n_in, n_in, squares);
     }
     for (size_t j = 0; j < n_in && status == QDISP_OK; j++) d += errors[j], p += squares[j];
     job->plain[i] = p > 0 ? d / p : 0;

@@ -1,5 +1,5 @@
-/* c_pack.c - the specification of packing: codes of 2 to 8 bits as one stream of bits, the first code in the lowest bits of
- * the first byte, as in the 32-bit words of GPTQ checkpoints read as bytes. */
+/* c_pack.c - the specification of packing: codes of 2 to 8 bits as one stream of bits, the first code in the lowest
+ * bits of the first byte, as in the 32-bit words of GPTQ checkpoints read as bytes. */
 #include "lanes.h"
 
 void qd_c_pack_bits(const int8_t *codes, size_t n, unsigned bits, bool offset, uint8_t *out) {

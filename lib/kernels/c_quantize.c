@@ -18,8 +18,8 @@ void qd_c_quantize_codes(const float *w, size_t n, const qd_grid *grid, int8_t *
     for (size_t i = 0; i < n; i++) codes[i] = (int8_t)quantize_one(w[i], grid);
 }
 
-/* Bits of a magnitude: a tie or more carries into the kept ones. Below 2^-14 the unit of f16 is 2^-24, that of f32 between
- * a half and one. */
+/* Bits of a magnitude: a tie or more carries into the kept ones. Below 2^-14 the unit of f16 is 2^-24, that of f32
+ * between a half and one. */
 static uint32_t round_f16_bits(uint32_t magnitude) {
     if (magnitude > 0x7f800000u) return magnitude;
     if (magnitude >= 0x477ff000u) return 0x7f800000u; /* 65520 */
@@ -39,8 +39,8 @@ static float error_one(float w, const qd_grid *grid) {
     return d * d;
 }
 
-/* 128 terms as a tree of depth 7, so that a sum has 7 inexact additions: steps of 16 lanes with their neighbours, then the
- * lanes in halves. */
+/* 128 terms as a tree of depth 7, so that a sum has 7 inexact additions: steps of 16 lanes with their neighbours, then
+ * the lanes in halves. */
 static float tree_sum(float t[QD_FLUSH]) {
     for (size_t n_steps = QD_FLUSH / QD_STEP / 2; n_steps > 0; n_steps /= 2) {
         for (size_t s = 0; s < n_steps; s++) {
@@ -121,13 +121,6 @@ void qd_c_column_measure(const float *w, const float *q, size_t n_rows, size_t n
             measure_tile(w + i * stride_w + j, q + i * stride_q + j, h, n - j < QD_STEP ? n - j : QD_STEP, stride_w,
                          stride_q, errors + j, squares + j);
         }
-    }
-}
-
-void qd_c_column_errors(const float *w, const float *q, size_t n, double *errors) {
-    for (size_t i = 0; i < n; i++) {
-        double d = (double)(w[i] - q[i]);
-        errors[i] += d * d;
     }
 }
 

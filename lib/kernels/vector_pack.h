@@ -1,5 +1,6 @@
 /* vector_pack.h - c_pack.c over vectors; a part of kernels_vector.h. Eight codes are the bytes of a 64-bit word, whose
- * fields are drawn together in three steps: every second byte to its neighbour, then pairs, then fours. Little-endian. */
+ * fields are drawn together in three steps: every second byte to its neighbour, then pairs, then fours. Little-endian.
+ */
 
 typedef struct packing {
     unsigned bits;
@@ -59,7 +60,8 @@ static void v_pack_bits(const int8_t *codes, size_t n, unsigned bits, bool offse
 static void v_unpack_bits(const uint8_t *packed, size_t n, unsigned bits, bool offset, int8_t *codes) {
     packing p = packing_of(bits, !offset);
     size_t i = 0;
-    for (; n - i >= 64; i += 32) { /* words of 8 bytes, of which `bits` count: the last ones reach into the next 32 codes */
+    for (; n - i >= 64;
+         i += 32) { /* words of 8 bytes, of which `bits` count: the last ones reach into the next 32 codes */
         const uint8_t *from = packed + i / 8 * bits;
         uint64_t w[4];
         for (size_t k = 0; k < 4; k++) memcpy(&w[k], from + k * bits, sizeof *w);
@@ -101,7 +103,8 @@ static inline vi codes_of(const float *w, const vector_grid *g, vi offset) {
 }
 
 /* A group whose first bit starts a byte; n_left elements of the row from here on. */
-static inline void pack_group(const float *w, size_t n, size_t n_left, const qd_grid *grid, packing p, uint8_t *packed) {
+static inline void pack_group(const float *w, size_t n, size_t n_left, const qd_grid *grid, packing p,
+                              uint8_t *packed) {
     vector_grid g = grid_load(grid);
     vi plain = vi_from_u32(0u - 0x4b400000u), plus_8 = vi_from_u32(8u - 0x4b400000u);
     size_t i = 0;
@@ -122,14 +125,15 @@ static inline void pack_group(const float *w, size_t n, size_t n_left, const qd_
     }
 }
 
-/* The groups of one block: first all their scales, as 16 divisions cost no more than one, then the codes. Returns how many
- * had a scale before the first that has none. */
-static inline size_t pack_block(const float *w, size_t n, size_t n_left, size_t group_size, int32_t half, bool full_range,
-                                packing p, uint16_t *scales, uint8_t *packed) {
+/* The groups of one block: first all their scales, as 16 divisions cost no more than one, then the codes. Returns how
+ * many had a scale before the first that has none. */
+static inline size_t pack_block(const float *w, size_t n, size_t n_left, size_t group_size, int32_t half,
+                                bool full_range, packing p, uint16_t *scales, uint8_t *packed) {
     float all[QD_STEP] = {0}, inverses[QD_STEP];
     uint16_t f16[QD_STEP];
     size_t n_groups = 0, n_fit = 0;
-    for (size_t i = 0; i < n; i += group_size) all[n_groups++] = group_max(w + i, n - i < group_size ? n - i : group_size);
+    for (size_t i = 0; i < n; i += group_size)
+        all[n_groups++] = group_max(w + i, n - i < group_size ? n - i : group_size);
     vf zero = vf_set(0.0f), s = vf_round_f16(vf_div(vf_load(all), vf_set((float)half)));
     vf_store(all, s);
     vf_store(inverses, vf_if_less(zero, s, vf_div(vf_set(1.0f), s), zero));

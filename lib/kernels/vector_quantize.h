@@ -82,9 +82,9 @@ static inline const float *pad_chunk(float *copy, const float *x, size_t n, bool
     return copy;
 }
 
-/* Squared errors of two steps of elements, weighted, in w[0..31]. The two go side by side: a term is a chain of 25 cycles,
- * and a processor's scheduler holds only a few. A NaN product needs no care: as scale and inverse are finite it comes
- * from a NaN or infinite weight, whose error is NaN or infinite with any code. Nor does a code of -0. */
+/* Squared errors of two steps of elements, weighted, in w[0..31]. The two go side by side: a term is a chain of 25
+ * cycles, and a processor's scheduler holds only a few. A NaN product needs no care: as scale and inverse are finite it
+ * comes from a NaN or infinite weight, whose error is NaN or infinite with any code. Nor does a code of -0. */
 static inline void pair_terms(const float *w, const float *e, const flat_grid *g, bool odd, vf *first, vf *second) {
     vf inverse = vf_set(g->inverse), low = vf_set(g->low), high = vf_set(g->high), scale = vf_set(g->scale);
     vf x = vf_mul(vf_load(w), inverse), y = vf_mul(vf_load(w + QD_STEP), inverse);
@@ -114,7 +114,8 @@ static inline vf chunk_lanes(const float *w, const float *e, size_t n_pairs, con
     return vf_add(a, b);
 }
 
-/* errors += those of a chunk, four grids at a time, beyond n_grids too. Inlined with constants for n_pairs, odd and e = NULL. */
+/* errors += those of a chunk, four grids at a time, beyond n_grids too. Inlined with constants for n_pairs, odd and e =
+ * NULL. */
 static inline void chunk_errors(const float *w, const float *e, size_t n_pairs, const flat_grid *grids, size_t n_grids,
                                 bool odd, double *errors) {
     for (const flat_grid *g = grids; g < grids + n_grids; g += 4, errors += 4) {
@@ -224,15 +225,6 @@ static void v_column_measure(const float *w, const float *q, size_t n_rows, size
         }
         if (j < n) tile_measure(w + j, q + j, h, n - j, stride_w, stride_q, errors + j, squares + j);
     }
-}
-
-static void v_column_errors(const float *w, const float *q, size_t n, double *errors) {
-    size_t i = 0;
-    for (; i + QD_STEP <= n; i += QD_STEP) {
-        vd d = vd_from(vf_sub(vf_load(w + i), vf_load(q + i)));
-        vd_store(errors + i, vd_add(vd_load(errors + i), vd_mul(d, d)));
-    }
-    qd_c_column_errors(w + i, q + i, n - i, errors + i);
 }
 
 static void v_weighted_products(const float *w, const float *q, const float *e, size_t n, double sums[2]) {

@@ -73,6 +73,31 @@ void qd_grids_make(const qd_kernels *kernels, float absmax, const float *ratios,
     *n_fit = n;
 }
 
+/* Rounding costs at most (scale/2)^2 a weight; what an error is above that is clipping, which only grows from candidate
+ * to candidate: as soon as it alone exceeds the least error, the rest is worse. */
+size_t qd_grid_search(const qd_kernels *kernels, const qd_unit *u, const float *ratios, size_t n_ratios, int bits,
+                      bool full_range, qd_grid *grid) {
+    enum { BATCH = 8 };
+    qd_grid grids[BATCH];
+    double errors[BATCH], least = INFINITY;
+    size_t best = 0, n_fit;
+    for (size_t k = 0; k < n_ratios; k += BATCH) {
+        size_t m = n_ratios - k < BATCH ? n_ratios - k : BATCH;
+        qd_grids_make(kernels, u->absmax, ratios + k, m, bits, full_range, grids, &n_fit);
+        kernels->grid_errors(u->w, u->e, u->n, grids, n_fit, errors);
+        for (size_t i = 0; i < n_fit; i++) {
+            if (!(errors[i] < least)) continue;
+            least = errors[i];
+            best = k + i;
+            *grid = grids[i];
+        }
+        if (n_fit < m) break;
+        double half_step = 0.5 * (double)grids[m - 1].scale;
+        if (errors[m - 1] - u->total * half_step * half_step > least) break;
+    }
+    return best;
+}
+
 size_t qd_unit_count(size_t n_out, size_t n_in, int64_t group_size, size_t *units_per_row) {
     *units_per_row = group_size == QDISP_GROUP_TENSOR    ? 0
                      : group_size == QDISP_GROUP_CHANNEL ? 1

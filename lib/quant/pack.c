@@ -1,5 +1,5 @@
-/* pack.c - matrices as packed codes and 16-bit scales: what an engine multiplies with, and back. Rows are independent and
- * go to the threads in blocks. */
+/* pack.c - matrices as packed codes and 16-bit scales: what an engine multiplies with, and back. Rows are independent
+ * and go to the threads in blocks. */
 #include "quant/quant.h"
 
 #include <math.h>

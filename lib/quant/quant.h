@@ -65,10 +65,21 @@ float qd_gain_ratio(unsigned k);
 uint8_t qd_gain_code(double ratio);
 /* The grid of a threshold; false if the 16-bit scale overflows. alpha = 0 gives an all-zero grid. */
 bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *grid);
-/* The grids of candidates alpha = absmax * ratios[k], gain 1: the same numbers, many at a time. *n_fit: those before the
- * first whose scale overflows; the others are not to be used. */
+/* The grids of candidates alpha = absmax * ratios[k], gain 1: the same numbers, many at a time. *n_fit: those before
+ * the first whose scale overflows; the others are not to be used. */
 void qd_grids_make(const qd_kernels *kernels, float absmax, const float *ratios, size_t n_ratios, int bits,
                    bool full_range, qd_grid *grids, size_t *n_fit);
+/* Weights that share a threshold, column weights (NULL: 1), how many and the sum of the column weights. */
+typedef struct qd_unit {
+    const float *w, *e;
+    size_t n;
+    double total;
+    float absmax;
+} qd_unit;
+/* Of candidates alpha = absmax * ratios[k], ratios descending, the first with the least sum e (w - Q(w))^2: its k, and
+ * its grid into *grid, which stays as it is if none fits 16 bits. Stops where no later one can be better. */
+size_t qd_grid_search(const qd_kernels *kernels, const qd_unit *unit, const float *ratios, size_t n_ratios, int bits,
+                      bool full_range, qd_grid *grid);
 /* E[noise] / alpha^2 of uniform rounding on that grid: the c of E[(|X| - a)+] = c a; 1 / (3 4^b) for 2^b levels. */
 double qd_grid_noise(int bits, bool full_range);
 /* ACIQ's threshold of x[n], the root a of sum e (|x| - a)+ = c a sum e; e[n] >= 0, NULL: 1. *ratio is where to start in

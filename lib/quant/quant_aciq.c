@@ -6,19 +6,15 @@
  * rise monotonically and end on it exactly after finitely many, and a step from its right leads to its left:
  * a' = sum_{|x| > a} |x| / (#{|x| > a} + n c). The root does not depend on the start; a good one saves passes. */
 #include "quant/rows.h"
+#include "stats/stats.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { MAX_NEWTON = 100, SAMPLE = 1 << 16 };
+enum { MAX_NEWTON = 100 };
 
-/* The largest float up to a: the same floats are above both. */
-static float float_below(double a) {
-    float f = (float)a;
-    return (double)f > a ? nextafterf(f, 0.0f) : f;
-}
-
-/* A step from *a, given the sums above it; false on the root (steps that matter are far larger than rounding's 1e-12). */
+/* A step from *a, given the sums above it; false on the root (steps that matter are far larger than rounding's 1e-12).
+ */
 static bool newton(const double sums[2], double weight, double c, double *a) {
     double from = *a;
     *a = sums[0] / (sums[1] + weight * c);
@@ -32,7 +28,7 @@ float qd_aciq_solve(const qd_kernels *kernels, const float *x, const float *e, s
     double weight = sums[1], mean = sums[0] / weight;
     a = mean * (*ratio > 0 ? *ratio : 1 / (1 + c));
     for (int step = 0; step < MAX_NEWTON; step++) {
-        kernels->excess_sums(x, e, n, float_below(a), sums);
+        kernels->excess_sums(x, e, n, qd_float_below(a), sums);
         if (!newton(sums, weight, c, &a)) break;
     }
     *ratio = a / mean;
@@ -56,7 +52,8 @@ static qdisp_status group_choose(const qd_rows *rows, void *user, const size_t *
                                  float *q, double *sums) {
     qd_choice *c = rows->c;
     const qd_kernels *kernels = rows->ctx->kernels;
-    double noise = qd_grid_noise(c->bits, c->full_range), ratio = 0; /* units are alike: start where the last one ended */
+    double noise = qd_grid_noise(c->bits, c->full_range),
+           ratio = 0; /* units are alike: start where the last one ended */
     (void)user, (void)q;
     for (size_t r = 0; r < h; r++)
         for (size_t u = i_rows[r] * c->units_per_row; u < (i_rows[r] + 1) * c->units_per_row; u++) {
@@ -71,57 +68,24 @@ static qdisp_status group_choose(const qd_rows *rows, void *user, const size_t *
     return QDISP_OK;
 }
 
-static qdisp_status group_excess(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
-                                 float *q, double *sums) {
-    double above[2];
-    (void)i_rows, (void)q;
-    rows->ctx->kernels->excess_sums(w, NULL, h * rows->c->n_in, float_below(*(const double *)user), above);
-    sums[0] += above[0];
-    sums[1] += above[1];
+/* One threshold, for all of the matrix. */
+static qdisp_status choose_matrix(qdisp_ctx *ctx, qd_choice *c, double *sums) {
+    qd_rows all = {ctx, c, c->n_out};
+    qdisp_aciq aciq;
+    float absmax;
+    QD_TRY(qd_rows_absmax(&all, &absmax)); /* and names the matrix if a weight is not finite */
+    QD_TRY(qdisp_aciq_array(ctx, c->data, c->dtype, c->n_out * c->n_in, (unsigned)c->bits, c->full_range, &aciq));
+    c->alpha = fminf((float)aciq.alpha, absmax);
+    sums[0] = aciq.mse;
+    sums[1] = aciq.mean_square;
     return QDISP_OK;
-}
-
-static qdisp_status group_error(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
-                                float *q, double *sums) {
-    const qd_choice *c = rows->c;
-    (void)user, (void)i_rows, (void)q;
-    model_error(rows->ctx->kernels, w, h * c->n_in, c->alpha, qd_grid_noise(c->bits, c->full_range), sums);
-    return QDISP_OK;
-}
-
-/* The root for all the rows, a pass a step, from *a. */
-static qdisp_status solve_rows(const qd_rows *rows, double noise, double *a) {
-    double above[2], weight = (double)rows->n * (double)rows->c->n_in;
-    for (int step = 0; step < MAX_NEWTON; step++) {
-        QD_TRY(qd_rows_run(rows, group_excess, a, above, 2));
-        if (!newton(above, weight, noise, a)) break;
-    }
-    return QDISP_OK;
-}
-
-/* One threshold: from that of some of the rows. The error's rounding noise is added a group of rows at a time, which sums
- * to all. */
-static qdisp_status choose_matrix(const qd_rows *rows, float absmax, double *sums) {
-    double a = 0, noise = qd_grid_noise(rows->c->bits, rows->c->full_range);
-    qd_rows sample = *rows;
-    sample.n = SAMPLE / rows->c->n_in < QD_ROW_GROUP ? QD_ROW_GROUP : SAMPLE / rows->c->n_in;
-    if (sample.n < rows->n / 4) QD_TRY(solve_rows(&sample, noise, &a));
-    QD_TRY(solve_rows(rows, noise, &a));
-    rows->c->alpha = fminf((float)a, absmax);
-    return qd_rows_run(rows, group_error, NULL, sums, 2);
 }
 
 qdisp_status qd_aciq_choose(const qd_rows *rows) {
     qd_choice *c = rows->c;
     double sums[2] = {0, 0};
-    float absmax;
     memset(c->gains, 0, c->n_units);
-    if (c->units_per_row) {
-        QD_TRY(qd_rows_run(rows, group_choose, NULL, sums, 2));
-    } else {
-        QD_TRY(qd_rows_absmax(rows, &absmax));
-        QD_TRY(choose_matrix(rows, absmax, sums));
-    }
+    QD_TRY(c->units_per_row ? qd_rows_run(rows, group_choose, NULL, sums, 2) : choose_matrix(rows->ctx, c, sums));
     c->error_rel_model = sums[1] > 0 ? sums[0] / sums[1] : NAN;
     return QDISP_OK;
 }

@@ -32,7 +32,6 @@ enum {
     /* Candidate codes: thresholds of groups never pay below 2^(-31/12) = 1/6 of the maximum; whole channels and tensors
      * of heavy-tailed weights can, so they get the whole range. */
     N_GROUP_CANDIDATES = 32,
-    BATCH = 8, /* candidates tried before asking whether more can help */
     REFERENCE_STEP = 2 /* every second candidate for the references */
 };
 
@@ -129,34 +128,6 @@ static size_t n_codes(const qd_choice *c) {
     return c->group_size > 0 ? N_GROUP_CANDIDATES : QD_N_CLIPS;
 }
 
-/* A unit of a row: weights, column weights and their sum. */
-typedef struct unit {
-    const float *w, *omega;
-    double total;
-    size_t n;
-    float absmax;
-} unit;
-
-/* The best candidate's code; *grid is its grid, untouched if none fits 16 bits, which quantizing will report. Rounding
- * costs at most (scale/2)^2 a weight; what is above that is clip error, which only grows from candidate to candidate:
- * as soon as it alone exceeds the best error, the rest is worse. */
-static size_t search(const laaciq *s, const qd_choice *c, const unit *u, qd_grid *grid) {
-    const qd_kernels *kernels = s->ctx->kernels;
-    qd_grid grids[BATCH];
-    double errors[BATCH], least = INFINITY;
-    size_t best = 0, n_fit;
-    for (size_t k = 0; k < n_codes(c); k += BATCH) {
-        qd_grids_make(kernels, u->absmax, s->ratios + k, BATCH, c->bits, c->full_range, grids, &n_fit);
-        kernels->grid_errors(u->w, u->omega, u->n, grids, n_fit, errors);
-        for (size_t i = 0; i < n_fit; i++)
-            if (errors[i] < least) least = errors[i], best = k + i, *grid = grids[i];
-        if (n_fit < BATCH) break;
-        double half_step = 0.5 * (double)grids[BATCH - 1].scale;
-        if (errors[BATCH - 1] - u->total * half_step * half_step > least) break;
-    }
-    return best;
-}
-
 static uint8_t gain_of(const double *sums) {
     return sums[1] > 0 ? qd_gain_code(sums[0] / sums[1]) : 0;
 }
@@ -169,11 +140,11 @@ static qdisp_status choose_row(const laaciq *s, const matrix *m, qd_choice *c, s
         double sums[2] = {0, 0};
         qd_grid grid = {0, 0, 0, 0};
         qd_unit_span(c, u, &row, &first, &n);
-        unit one = {w + first, m->omega + first, m->total[first + n] - m->total[first], n, 0};
+        qd_unit one = {w + first, m->omega + first, n, m->total[first + n] - m->total[first], 0};
         QD_TRY(qd_unit_absmax(s->ctx, c, one.w, n, &one.absmax));
-        c->clips[u] = (uint8_t)search(s, c, &one, &grid);
+        c->clips[u] = (uint8_t)qd_grid_search(kernels, &one, s->ratios, n_codes(c), c->bits, c->full_range, &grid);
         kernels->quantize(one.w, n, &grid, q + first);
-        kernels->weighted_products(one.w, q + first, one.omega, n, sums);
+        kernels->weighted_products(one.w, q + first, one.e, n, sums);
         c->gains[u] = gain_of(sums);
         if (c->gains[u] == 0) continue;
         QD_TRY(qd_unit_grid(s->ctx, c, one.absmax, u, &grid));

@@ -2,7 +2,7 @@
  *
  * The left side is convex, falls and is piecewise linear: Newton's step, a' = sum_{|x| > a} |x| / (#{|x| > a} + n c),
  * rises from any point left of the root, ends on it exactly after finitely many, and leads from its right to its left.
- * A pass a step, some 5 to 10. Spans of 64 blocks are the tasks, and their sums are added in order. */
+ * A pass a step, some 4 to 10. Spans of 64 blocks are the tasks, and their sums are added in order. */
 #include "kernels/kernels.h"
 #include "stats/stats.h"
 
@@ -50,27 +50,38 @@ static qdisp_status pass(qdisp_ctx *ctx, sums_job *job, float threshold, bool sq
     return QDISP_OK;
 }
 
-/* The largest float up to a: the same floats are above both. */
-static float float_below(double a) {
+float qd_float_below(double a) {
     float f = (float)a;
     return (double)f > a ? nextafterf(f, 0.0f) : f;
 }
 
-static qdisp_status solve(qdisp_ctx *ctx, sums_job *job, double c, double *alpha) {
+/* Newton's steps from *a. */
+static qdisp_status solve(qdisp_ctx *ctx, sums_job *job, double c, double *a) {
+    double sums[2], from = -1; /* a zero array ends at once */
+    for (int step = 0; step < MAX_STEPS && fabs(*a - from) > 1e-12 * from; step++) {
+        from = *a;
+        QD_TRY(pass(ctx, job, qd_float_below(from), false, sums));
+        *a = sums[0] / (sums[1] + (double)job->n * c);
+    }
+    return QDISP_OK;
+}
+
+/* From the mean to the root of a span in the middle, which is near that of all: that saves passes. */
+static qdisp_status solve_all(qdisp_ctx *ctx, sums_job *job, double c, double *alpha) {
     double sums[2], n = (double)job->n;
     QD_TRY(pass(ctx, job, -1.0f, false, sums));
     if (sums[1] != n || !isfinite(sums[0])) {
         return qd_fail(ctx, QDISP_ENUMERIC, "aciq: %s among %zu elements", sums[1] != n ? "a NaN" : "an infinity",
                        job->n);
     }
-    double a = 4 * sums[0] / n, from = -1; /* near the root for 3 to 4 bits; a zero array ends at once */
-    for (int step = 0; step < MAX_STEPS && fabs(a - from) > 1e-12 * from; step++) {
-        from = a;
-        QD_TRY(pass(ctx, job, float_below(a), false, sums));
-        a = sums[0] / (sums[1] + n * c);
+    *alpha = 4 * sums[0] / n; /* for 3 to 4 bits */
+    if (job->n >= 8 * SPAN) {
+        sums_job part = *job;
+        part.data = (const char *)job->data + job->n / 2 * qd_dtype_size(job->dtype);
+        part.n = SPAN;
+        QD_TRY(solve(ctx, &part, c, alpha));
     }
-    *alpha = a;
-    return QDISP_OK;
+    return solve(ctx, job, c, alpha);
 }
 
 qdisp_status qdisp_aciq_array(qdisp_ctx *ctx, const void *data, qdisp_dtype dtype, size_t n, unsigned bits,
@@ -88,7 +99,7 @@ qdisp_status qdisp_aciq_array(qdisp_ctx *ctx, const void *data, qdisp_dtype dtyp
     qdisp_aciq result = {.n = n};
     qdisp_status status = QDISP_ENOMEM;
     if (!(job.sums = qd_alloc(ctx, n / SPAN + 1, sizeof *job.sums))) return status;
-    QD_TRY_GOTO(solve(ctx, &job, c, &result.alpha));
+    QD_TRY_GOTO(solve_all(ctx, &job, c, &result.alpha));
     QD_TRY_GOTO(pass(ctx, &job, (float)result.alpha, true, excess));
     QD_TRY_GOTO(pass(ctx, &job, 0.0f, true, energy));
     result.mse = excess[0] / (double)n + c * result.alpha * result.alpha;

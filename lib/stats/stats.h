@@ -78,4 +78,7 @@ qdisp_status qd_shape_make(qdisp_ctx *ctx, const qd_tally *tally, const qdisp_mo
 /* Moments of every column: what qdisp_moments_columns does, file and all. */
 qdisp_status qd_moments_columns(qdisp_ctx *ctx, const qd_array *array, qdisp_moments *out);
 
+/* The largest float up to a > 0: the same floats are above both. */
+float qd_float_below(double a);
+
 #endif

@@ -2,6 +2,7 @@
  * what it needs and does above it. The peers of a row (bench_peers.py) go by its name. */
 #include "bench_jobs.h"
 #include "bench_model.h"
+#include "quant/quant.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -152,25 +153,20 @@ static qdisp_status unpack_int4(run *r) {
                                    r->quantized);
 }
 
-/* The least squared error over 80 thresholds, absmax times 1, 0.99 ... 0.21, in every group of a row. */
+/* The least squared error over 80 thresholds, absmax times 1, 0.99 ... 0.21, in every group of a row, as la-aciq
+ * searches: exact, and it stops where no later threshold can be better. */
 static qdisp_status grid_row(void *arg, size_t row, unsigned i_worker) {
     run *r = arg;
     const qd_kernels *k = r->ctx->kernels;
+    float ratios[N_RATIOS];
     (void)i_worker;
+    for (int i = 0; i < N_RATIOS; i++) ratios[i] = 1 - 0.01f * (float)i;
     for (size_t g = 0; g < MATRIX_COLUMNS / GROUP; g++) {
         const float *w = r->f32 + row * MATRIX_COLUMNS + g * GROUP;
-        qd_grid grids[N_RATIOS];
-        double errors[N_RATIOS];
-        uint8_t best = 0;
-        float step = k->abs_max(w, GROUP) / 7;
-        for (int i = 0; i < N_RATIOS; i++) {
-            float scale = step * (1 - 0.01f * (float)i);
-            grids[i] = (qd_grid){scale, scale > 0 ? 1 / scale : 0, -8, 7};
-        }
-        k->grid_errors(w, NULL, GROUP, grids, N_RATIOS, errors);
-        for (uint8_t i = 1; i < N_RATIOS; i++)
-            if (errors[i] < errors[best]) best = i;
-        r->bytes[row * (MATRIX_COLUMNS / GROUP) + g] = best;
+        qd_grid grid;
+        qd_unit unit = {w, NULL, GROUP, GROUP, k->abs_max(w, GROUP)};
+        r->bytes[row * (MATRIX_COLUMNS / GROUP) + g] =
+            (uint8_t)qd_grid_search(k, &unit, ratios, N_RATIOS, 4, true, &grid);
     }
     return QDISP_OK;
 }

@@ -170,10 +170,6 @@ static void run_quantize_pack(const qd_kernels *k, const work *w) {
     }
 }
 
-static void run_column_errors(const qd_kernels *k, const work *w) {
-    for (size_t i = 0; i + COLUMNS <= w->n; i += COLUMNS) k->column_errors(w->x + i, w->y + i, COLUMNS, w->sums);
-}
-
 static void run_softmax(const qd_kernels *k, const work *w) {
     memcpy(w->out, w->x, w->n * sizeof(float));
     for (size_t i = 0; i + 512 <= w->n; i += 512) k->softmax(w->out + i, 512);
@@ -244,7 +240,6 @@ static void run_philox(const qd_kernels *k, const work *w) {
 #define COST_unpack_bits 1.5, 1, 1
 #define COST_scale_codes 5, 1, 1
 #define COST_quantize_pack 4.5, 1, 1
-#define COST_column_errors 8, 1, 1
 #define COST_softmax 16, 1, 0, 26 /* with the copy that renews its input, as for bias_gelu_tanh */
 #define COST_nll 4, 1, 1, 25
 #define COST_softmax_kl 8, 1, 1, 76

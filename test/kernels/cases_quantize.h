@@ -37,12 +37,6 @@ static void test_grid_errors(const test_case *t) {
     }
 }
 
-static void test_column_errors(const test_case *t) {
-    static double start[MAX_N];
-    for (size_t i = 0; i < t->n; i++) start[i] = (double)i;
-    COMPARE("column_errors", double, same_f64, t->n % 2, start, t->n, k->column_errors(t->x, t->y, t->n, out));
-}
-
 static void test_round_f16(const test_case *t) {
     COMPARE("round_f16", float, same_f32, t->n % 3, NULL, t->n, k->round_f16(t->x, t->n, out));
     COMPARE("round_f16 in place", float, same_f32, 1, t->x, t->n, k->round_f16(out, t->n, out));
@@ -102,7 +96,8 @@ static void test_pack_bits(const test_case *t) {
     for (unsigned bits = 2; bits <= 8; bits++) {
         size_t n_bytes = (t->n * bits + 7) / 8;
         COMPARE("pack_bits", uint8_t, same_u8, t->n % 3, NULL, n_bytes, k->pack_bits(codes, t->n, bits, false, out));
-        COMPARE("pack_bits with offset", uint8_t, same_u8, 0, NULL, n_bytes, k->pack_bits(codes, t->n, bits, true, out));
+        COMPARE("pack_bits with offset", uint8_t, same_u8, 0, NULL, n_bytes,
+                k->pack_bits(codes, t->n, bits, true, out));
     }
 }
 

@@ -12,12 +12,10 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$root"
-$cc -std=c11 -D_GNU_SOURCE -O2 -ffp-contract=off -Iinclude -Ilib -Itest -static test/kernels/test_reference.c \
-    lib/kernels/cpu.c lib/kernels/isas.c lib/kernels/load.c lib/kernels/kernels_c.c lib/kernels/c_*.c lib/kernels/kernels_neon.c \
-    -lm -o "$folder/reference"
-$cc -std=c11 -D_GNU_SOURCE -O2 -ffp-contract=off -Iinclude -Ilib -Itest -static test/kernels/test_kernels.c \
-    lib/kernels/cpu.c lib/kernels/isas.c lib/kernels/load.c lib/kernels/kernels_c.c lib/kernels/c_*.c lib/kernels/kernels_neon.c \
-    -lm -o "$folder/kernels"
+for program in reference kernels; do
+    $cc -std=c11 -D_GNU_SOURCE -O2 -ffp-contract=off -Iinclude -Ilib -Itest -static "test/kernels/test_$program.c" \
+        lib/kernels/{cpu,isas,load,kernels_c,kernels_neon}.c lib/kernels/c_*.c -lm -o "$folder/$program"
+done
 if ! command -v qemu-aarch64 >/dev/null; then
     echo "skipped neon run: no qemu-aarch64; it compiles"
     echo "1 passed, 0 failed, 1 skipped"

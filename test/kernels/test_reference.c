@@ -203,7 +203,7 @@ TEST(quantizing_rounds_half_to_even_and_saturates) {
 
 TEST(errors_of_grids_and_columns) {
     qd_grid grids[3] = {{0.01f, 100.0f, -8, 7}, {0.003f, 1.0f / 0.003f, -128, 127}, {0.0f, 0.0f, -8, 7}};
-    double errors[3], columns[N] = {0};
+    double errors[3], columns[N] = {0}, squares[N] = {0};
     input_fill(WEIGHTS, 5, x, N);
     input_fill(NORMAL, 6, y, N);
     for (size_t i = 0; i < N; i++) y[i] = fabsf(y[i]);
@@ -220,7 +220,7 @@ TEST(errors_of_grids_and_columns) {
         }
     }
     c->quantize(x, N, &grids[0], out);
-    c->column_errors(x, out, N, columns);
+    c->column_measure(x, out, 1, N, N, N, columns, squares);
     for (size_t i = 0; i < N; i++) CHECK_NEAR(columns[i], pow((double)x[i] - (double)out[i], 2), 3 * U);
 }
 

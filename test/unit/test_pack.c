@@ -28,7 +28,8 @@ TEST(f16_rounding_is_that_of_the_conversions) {
     enum { N = 1000 };
     float x[N], got[N];
     for (int round = 0; round < 300; round++) {
-        for (int i = 0; i < N; i++) x[i] = round % 2 ? random_float() : ldexpf(random_float(), -(int)(random_word() % 9));
+        for (int i = 0; i < N; i++)
+            x[i] = round % 2 ? random_float() : ldexpf(random_float(), -(int)(random_word() % 9));
         ctx->kernels->round_f16(x, N, got);
         for (int i = 0; i < N; i++) {
             float want = qd_f16_to_f32(qd_f32_to_f16(x[i]));
@@ -137,8 +138,9 @@ static void check_matrix(const matrix_case *m, qdisp_dtype dtype, unsigned bits,
     fill(dtype, n);
     memset(packed, 0xa5, sizeof packed);
     memset(scales, 0xa5, sizeof scales);
-    CHECK_STATUS(qdisp_quantize_packed(ctx, dtype == QDISP_DTYPE_F32 ? (void *)w : narrow, dtype, m->n_rows, m->n_columns,
-                                       bits, m->group_size, full, packed, scales), QDISP_OK);
+    CHECK_STATUS(qdisp_quantize_packed(ctx, dtype == QDISP_DTYPE_F32 ? (void *)w : narrow, dtype, m->n_rows,
+                                       m->n_columns, bits, m->group_size, full, packed, scales),
+                 QDISP_OK);
     CHECK(packed[m->n_rows * row_bytes] == 0xa5 && scales[m->n_rows * n_groups] == 0xa5a5);
     back[n] = 12345;
     CHECK_STATUS(qdisp_dequantize_packed(ctx, packed, scales, m->n_rows, m->n_columns, bits, m->group_size, back),
@@ -221,7 +223,8 @@ TEST(what_cannot_be_packed_is_named) {
     CHECK_STATUS(qdisp_dequantize_packed(ctx, packed, scales, 1, 8, 12, 8, back), QDISP_EINVAL);
     CHECK_STATUS(quantize(0, 200, 4, 64), QDISP_OK);
     CHECK_STATUS(quantize(3, 0, 4, -1), QDISP_OK);
-    CHECK(qdisp_packed_row_bytes(10, 1) == 0 && qdisp_packed_row_bytes(11, 3) == 5 && qdisp_packed_row_bytes(0, 4) == 0);
+    CHECK(qdisp_packed_row_bytes(10, 1) == 0 && qdisp_packed_row_bytes(11, 3) == 5 &&
+          qdisp_packed_row_bytes(0, 4) == 0);
     CHECK(qdisp_packed_n_groups(10, 7) == 0 && qdisp_packed_n_groups(0, 8) == 0 && qdisp_packed_n_groups(17, 8) == 3);
 }
 

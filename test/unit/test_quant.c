@@ -522,6 +522,40 @@ TEST(a_plan_through_csv_gives_the_same_weights) {
     qdisp_calib_free(c);
 }
 
+/* ---- the search over candidates ---- */
+
+TEST(the_search_that_stops_early_finds_the_best_candidate) {
+    enum { N_RATIOS = 80, N = 100 };
+    float ratios[N_RATIOS], w[N], e[N];
+    uint64_t state = 3;
+    for (size_t k = 0; k < N_RATIOS; k++) ratios[k] = 1 - 0.012f * (float)k;
+    for (int trial = 0; trial < 300; trial++) {
+        qd_unit unit = {w, trial % 2 ? e : NULL, (size_t)(8 + trial % 93), 0, 0};
+        for (size_t i = 0; i < unit.n; i++) {
+            double u[2];
+            for (int k = 0; k < 2; k++) {
+                state = state * 6364136223846793005u + 1442695040888963407u;
+                u[k] = (double)(state >> 11) / 9007199254740992.0 - 0.5;
+            }
+            w[i] = (float)(trial % 3 ? u[0] : u[0] / (0.02 + fabs(u[1]))); /* light and heavy tails */
+            e[i] = (float)(trial % 5 ? u[1] * u[1] : i % 7 == 0);
+            unit.total += unit.e ? (double)e[i] : 1;
+            unit.absmax = fmaxf(unit.absmax, fabsf(w[i]));
+        }
+        int bits = 2 + trial % 7;
+        bool full = trial % 4 == 0;
+        qd_grid grids[N_RATIOS], grid;
+        double errors[N_RATIOS];
+        size_t n_fit, best = 0;
+        qd_grids_make(ctx->kernels, unit.absmax, ratios, N_RATIOS, bits, full, grids, &n_fit);
+        ctx->kernels->grid_errors(w, unit.e, unit.n, grids, n_fit, errors);
+        for (size_t k = 1; k < n_fit; k++)
+            if (errors[k] < errors[best]) best = k;
+        CHECK(qd_grid_search(ctx->kernels, &unit, ratios, N_RATIOS, bits, full, &grid) == best);
+        CHECK(grid.scale == grids[best].scale);
+    }
+}
+
 /* ---- one matrix ---- */
 
 enum { M_OUT = 600, M_IN = 200, M_LANGUAGES = 3 }; /* more rows than the dual looks at, a last group that is shorter */
@@ -893,6 +927,7 @@ int main(void) {
     RUN(la_aciq_is_fair_and_never_worse_than_its_rivals);
     RUN(la_aciq_says_that_it_fell_back);
     RUN(a_plan_through_csv_gives_the_same_weights);
+    RUN(the_search_that_stops_early_finds_the_best_candidate);
     RUN(a_matrix_of_a_host_is_clipped_for_its_worst_language);
     RUN(a_matrix_gives_the_same_steps_on_any_number_of_threads_and_isa);
     RUN(a_bad_matrix_is_refused_and_outputs_stay);

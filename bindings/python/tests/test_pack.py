@@ -40,7 +40,8 @@ def test_shapes_and_types():
     assert row.shape == (64,) and one.shape == (1,)
     bfloat16 = (array.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     widened = (bfloat16.astype(np.uint32) << 16).view(np.float32)
-    for got, want in zip(qdisp.quantize_packed(bfloat16, 4, 32, dtype="bfloat16"), qdisp.quantize_packed(widened, 4, 32)):
+    packed, wide = qdisp.quantize_packed(bfloat16, 4, 32, dtype="bfloat16"), qdisp.quantize_packed(widened, 4, 32)
+    for got, want in zip(packed, wide):
         np.testing.assert_array_equal(got, want)
     empty = qdisp.quantize_packed(np.empty((0, 64), np.float32))
     assert empty[0].shape == (0, 32) and qdisp.dequantize_packed(*empty, 64).shape == (0, 64)
