@@ -225,8 +225,13 @@ static inline QD_INLINE void tile_sums(const void *tile, size_t h, size_t m, siz
     four_sums s = {zero, zero, zero, zero};
     vector_range range = {vf_set(INFINITY), vf_set(-INFINITY)};
     for (size_t r = 0; r < h; r++) {
-        vf x = tile_elements(element_at(tile, r * stride, type), m, type);
+        const void *at = element_at(tile, r * stride, type);
         __builtin_prefetch(element_at(tile, (r + QD_COLUMN_ROWS) * stride, type));
+        if (m == QD_STEP) {
+            power_step(&s, &range, at, pivot, type);
+            continue;
+        }
+        vf x = tile_elements(at, m, type);
         add_powers(&s, vf_sub(x, pivot));
         add_range(&range, x);
     }
