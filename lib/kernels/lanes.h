@@ -117,7 +117,7 @@ static inline float qd_max(float a, float b) {
 
 /* 32 bytes for byte-wise work; the compiler has them on every instruction set. */
 typedef uint64_t qd_words __attribute__((vector_size(32)));
-typedef int8_t qd_bytes __attribute__((vector_size(32)));
+typedef uint8_t qd_bytes __attribute__((vector_size(32)));
 
 /* Folds 16 f64 lanes. */
 static inline double qd_fold(const double lanes[QD_STEP]) {

@@ -60,8 +60,7 @@ static void v_pack_bits(const int8_t *codes, size_t n, unsigned bits, bool offse
 static void v_unpack_bits(const uint8_t *packed, size_t n, unsigned bits, bool offset, int8_t *codes) {
     packing p = packing_of(bits, !offset);
     size_t i = 0;
-    for (; n - i >= 64;
-         i += 32) { /* words of 8 bytes, of which `bits` count: the last ones reach into the next 32 codes */
+    for (; n - i >= 64; i += 32) { /* words of 8 bytes, `bits` of which count: the last reach into the next 32 codes */
         const uint8_t *from = packed + i / 8 * bits;
         uint64_t w[4];
         for (size_t k = 0; k < 4; k++) memcpy(&w[k], from + k * bits, sizeof *w);
