@@ -20,7 +20,7 @@ static int golden_open(golden *g, const char *name) {
 
 /* The next line that is no comment; 0 at the end, which closes the file. */
 static int golden_next(golden *g) {
-    static char line[1 << 17];
+    static char line[1 << 20];
     while (fgets(line, sizeof line, g->file)) {
         char *at = line + strcspn(line, " \n"), *end;
         if (*line == '#') continue;
@@ -31,6 +31,19 @@ static int golden_next(golden *g) {
     }
     fclose(g->file);
     return 0;
+}
+
+/* Calls check(numbers, n) for every line of the file that starts with `wanted`; returns how many. */
+static inline int golden_each(const char *name, const char *wanted, void (*check)(const double *v, size_t n)) {
+    static golden g;
+    int n_rows = 0;
+    if (!golden_open(&g, name)) return 0;
+    while (golden_next(&g)) {
+        if (strcmp(g.word, wanted)) continue;
+        check(g.v, g.n);
+        n_rows++;
+    }
+    return n_rows;
 }
 
 #endif

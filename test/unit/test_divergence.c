@@ -1,6 +1,6 @@
 /* test_divergence.c - losses and divergences of rows. Golden values: test/golden/make_divergence.py (scipy); the
  * kernels' bounds are tested in test/kernels/test_reference.c. */
-#include "harness.h"
+#include "golden.h"
 
 #include <qdisp/stats.h>
 
@@ -24,25 +24,6 @@ static void fill(void) {
         y[i] = x[i] + 0.3f * hashed(~i);
     }
     for (int i = 0; i < ROWS; i++) targets[i] = 131 * i;
-}
-
-/* Calls check(numbers, n) for every line of the golden file that starts with `wanted`; returns how many. */
-static int each_golden(const char *wanted, void (*check)(const double *v, size_t n)) {
-    static char line[1 << 16];
-    static double values[1024];
-    FILE *f = fopen(QDISP_ROOT "/test/golden/divergence.txt", "r");
-    int n_rows = 0;
-    if (!f) return 0;
-    while (fgets(line, sizeof line, f)) {
-        char *at = line + strlen(wanted), *end;
-        size_t n = 0;
-        if (strncmp(line, wanted, strlen(wanted)) || *at != ' ') continue;
-        for (double v; n < 1024 && (v = strtod(at, &end), end != at); at = end) values[n++] = v;
-        check(values, n);
-        n_rows++;
-    }
-    fclose(f);
-    return n_rows;
 }
 
 static void to_floats(const double *v, size_t n, float *out) {
@@ -86,9 +67,9 @@ static void golden_js(const double *v, size_t n_values) {
 }
 
 TEST(golden_values_of_scipy) {
-    CHECK(each_golden("nll", golden_nll) == 5);
-    CHECK(each_golden("kl", golden_kl) == 7);
-    CHECK(each_golden("js", golden_js) == 6);
+    CHECK(golden_each("divergence.txt", "nll", golden_nll) == 5);
+    CHECK(golden_each("divergence.txt", "kl", golden_kl) == 7);
+    CHECK(golden_each("divergence.txt", "js", golden_js) == 6);
     fill();
 }
 

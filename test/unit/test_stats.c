@@ -1,5 +1,5 @@
 /* test_stats.c - correlation, bootstrap, permutation test, Holm. Golden values: test/golden/make_stats.py (scipy). */
-#include "harness.h"
+#include "golden.h"
 
 #include "base/base.h"
 #include "stats/correlate.h"
@@ -8,25 +8,6 @@
 #include <qdisp/stats.h>
 
 static qdisp_ctx *ctx;
-
-/* Calls row(name, numbers, n) for every line of the golden file that starts with `wanted`; returns how many. */
-static int each_golden(const char *wanted, void (*row)(const double *v, size_t n)) {
-    static char line[1 << 20];
-    static double values[4096];
-    FILE *f = fopen(QDISP_ROOT "/test/golden/stats.txt", "r");
-    int n_rows = 0;
-    if (!f) return 0;
-    while (fgets(line, sizeof line, f)) {
-        char *at = line + strlen(wanted), *end;
-        size_t n = 0;
-        if (strncmp(line, wanted, strlen(wanted)) || *at != ' ') continue;
-        for (double v; n < 4096 && (v = strtod(at, &end), end != at); at = end) values[n++] = v;
-        row(values, n);
-        n_rows++;
-    }
-    fclose(f);
-    return n_rows;
-}
 
 static void spearman_row(const double *v, size_t n_values) {
     size_t n = (size_t)v[0];
@@ -38,7 +19,7 @@ static void spearman_row(const double *v, size_t n_values) {
 }
 
 TEST(spearman_is_scipys) {
-    CHECK(each_golden("spearman", spearman_row) == 7);
+    CHECK(golden_each("stats.txt", "spearman", spearman_row) == 7);
 }
 
 TEST(spearman_at_the_edges) {
@@ -75,7 +56,7 @@ static void bca_row(const double *v, size_t n_values) {
 }
 
 TEST(bca_is_scipys_within_monte_carlo_error) {
-    CHECK(each_golden("bca", bca_row) == 5);
+    CHECK(golden_each("stats.txt", "bca", bca_row) == 5);
 }
 
 TEST(bootstrap_is_reproducible_and_depends_on_the_seed) {
