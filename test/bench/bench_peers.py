@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
-BUDGET, LONG_PASS, REPEATS, QUICK_REPEATS = 10, 5, 11, 3  # seconds and repetitions, as in bench.c
+BUDGET, REPEATS, QUICK_REPEATS = 10, 11, 3  # seconds and repetitions, as in bench.c
 GROUP, N_RATIOS, COLUMNS, N_PAIRS = 128, 80, 11008, 14
 PEERS = []
 
@@ -287,14 +287,12 @@ def scipy_permutation(size):
 # ---- Running them ----
 
 def seconds_of(run, repeats):
-    """Best, median and worst of the repetitions; the rules of bench_measure in bench.c."""
-    start = time.perf_counter()
+    """Best, median and worst of the repetitions, as many as the budget holds and at least two. The pass before them
+    never counts, however long: it loads code and gets memory from the system."""
     run()
-    once = time.perf_counter() - start
-    if once > LONG_PASS:
-        return once, once, once
-    seconds, start = [], time.perf_counter()
-    while len(seconds) < repeats and (len(seconds) < 3 or time.perf_counter() - start < BUDGET):
+    seconds = []
+    start = time.perf_counter()
+    while len(seconds) < repeats and (len(seconds) < 2 or time.perf_counter() - start < BUDGET):
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)

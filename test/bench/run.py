@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py BUILD [--peers] [--counts] [--csv] [--quick] [--threads 1,2] [CASE...]
+"""run.py BUILD [--peers [--keep-memory]] [--counts] [--csv] [--quick] [--threads 1,2] [CASE...]
 
 One table: the kernels and jobs of BUILD/test/bench beside the machine's limits and, with --peers, beside other programs
 (bench_peers.py, run by the Python that has them: --python, default .venv-bench/bin/python). Also written to
@@ -18,6 +18,9 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# Peers make temporaries as large as their inputs. As a rule the C library gives each back to the system, whose page faults
+# can then take nine tenths of the time; with --keep-memory it keeps them, in the peers' favour.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 SCALES = {"G": 1e-9, "M": 1e-6, "k": 1e-3}
 
 
@@ -52,13 +55,14 @@ def machine(build):
             f"openblas   {blas}"]
 
 
-def measured(command, cores=None, threads=1):
+def measured(command, cores=None, threads=1, variables=None):
     """Rows of a program that prints them as CSV, each announced as it comes."""
     def confine():
         if cores:
             os.sched_setaffinity(0, cores)
 
-    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads),
+                       **(variables or {}))
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=confine, env=environment) as process:
         for line in process.stdout:
@@ -67,18 +71,19 @@ def measured(command, cores=None, threads=1):
                 print("\r\033[K" + " ".join(line.split(",")[:3]), end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
-    rows = list(csv.DictReader(io.StringIO("".join(lines))))
+    rows = [row for row in csv.DictReader(io.StringIO("".join(lines))) if row["note"] is not None]  # whole lines
     if process.returncode:
         print(f"{command[-1]} ended with {process.returncode} after {len(rows)} rows", file=sys.stderr)
     return rows
 
 
-def peers(python, arguments, threads):
+def peers(python, arguments, threads, variables):
     """The peers' rows, a process for every number of threads, confined to as many processors."""
     rows = []
     for n in threads:
         cores = sorted(os.sched_getaffinity(0))[-n:]
-        rows += measured([python, os.path.join(HERE, "bench_peers.py"), "--threads", str(n), *arguments], cores, n)
+        command = [python, os.path.join(HERE, "bench_peers.py"), "--threads", str(n), *arguments]
+        rows += measured(command, cores, n, variables)
     return rows
 
 
@@ -151,6 +156,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("cases", nargs="*")
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--keep-memory", action="store_true")
     parser.add_argument("--python", default=os.path.join(HERE, "..", "..", ".venv-bench", "bin", "python"))
     parser.add_argument("--counts", action="store_true")
     parser.add_argument("--csv", action="store_true")
@@ -164,13 +170,16 @@ def main():
         print("\n".join(machine(options.build)) + "\n")
         counts(bench, options.cases)
         return
+    if options.peers and not shutil.which(options.python):
+        sys.exit(f"no {options.python}: ./do bench --peers makes it, or name one by --python")
     arguments = (["--quick"] if options.quick else []) + options.cases
     head = machine(options.build)
     with tempfile.TemporaryDirectory() as folder:
         ours = measured([bench, "--csv", "--threads", options.threads, "--folder", folder, *arguments])
     theirs = []
     if options.peers:
-        theirs = peers(options.python, arguments, [int(n) for n in options.threads.split(",")])
+        theirs = peers(options.python, arguments, [int(n) for n in options.threads.split(",")],
+                       KEEP_MEMORY if options.keep_memory else None)
     rows = joined(ours, theirs)
     text = "\n".join(head) + "\n\n" + aligned([shown(row) for row in rows]) + "\n"
     with open(os.path.join(options.build, "bench.txt"), "w", encoding="utf-8") as f:
