@@ -18,8 +18,8 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Peers make temporaries as large as their inputs. As a rule the C library gives each back to the system, whose page faults
-# can then take nine tenths of the time; with --keep-memory it keeps them, in the peers' favour.
+# Peers make temporaries as large as their inputs. As a rule the C library gives each back to the system, whose page
+# faults can then take nine tenths of the time; with --keep-memory it keeps them, in the peers' favour.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 SCALES = {"G": 1e-9, "M": 1e-6, "k": 1e-3}
 
