@@ -13,23 +13,16 @@
 
 enum { MAX_NEWTON = 100 };
 
-/* A step from *a, given the sums above it; false on the root (steps that matter are far larger than rounding's 1e-12).
- */
-static bool newton(const double sums[2], double weight, double c, double *a) {
-    double from = *a;
-    *a = sums[0] / (sums[1] + weight * c);
-    return fabs(*a - from) > 1e-12 * from;
-}
-
 float qd_aciq_solve(const qd_kernels *kernels, const float *x, const float *e, size_t n, double c, double *ratio) {
-    double sums[2], a = 0;
+    double sums[2];
     kernels->excess_sums(x, e, n, -1.0f, sums);
     if (!(sums[0] > 0)) return 0;
-    double weight = sums[1], mean = sums[0] / weight;
-    a = mean * (*ratio > 0 ? *ratio : 1 / (1 + c));
-    for (int step = 0; step < MAX_NEWTON; step++) {
-        kernels->excess_sums(x, e, n, qd_float_below(a), sums);
-        if (!newton(sums, weight, c, &a)) break;
+    double weight = sums[1], mean = sums[0] / weight, a = mean * (*ratio > 0 ? *ratio : 1 / (1 + c)), from = -1;
+    /* steps that matter are far larger than rounding's 1e-12 */
+    for (int step = 0; step < MAX_NEWTON && fabs(a - from) > 1e-12 * from; step++) {
+        from = a;
+        kernels->excess_sums(x, e, n, qd_float_below(from), sums);
+        a = sums[0] / (sums[1] + weight * c);
     }
     *ratio = a / mean;
     return (float)a;
@@ -52,8 +45,8 @@ static qdisp_status group_choose(const qd_rows *rows, void *user, const size_t *
                                  float *q, double *sums) {
     qd_choice *c = rows->c;
     const qd_kernels *kernels = rows->ctx->kernels;
-    double noise = qd_grid_noise(c->bits, c->full_range),
-           ratio = 0; /* units are alike: start where the last one ended */
+    double noise = qd_grid_noise(c->bits, c->full_range);
+    double ratio = 0; /* units are alike: start where the last one ended */
     (void)user, (void)q;
     for (size_t r = 0; r < h; r++)
         for (size_t u = i_rows[r] * c->units_per_row; u < (i_rows[r] + 1) * c->units_per_row; u++) {

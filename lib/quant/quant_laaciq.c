@@ -384,7 +384,7 @@ static qdisp_status run_dual(laaciq *s, double *work) {
 
 /* ---- guard, and the choice for every row ---- */
 
-enum { OWN, NO_GAIN, MIN_MAX, ACIQ, N_RIVALS };
+enum { OWN, NO_GAIN, MIN_MAX, ACIQ, N_RIVALS }; /* NO_GAIN right behind OWN, whose clips it keeps */
 static const char *const rivals[N_RIVALS] = {"la-aciq", "no gain", "min-max", "aciq"};
 
 static qdisp_status choose_rows(laaciq *s, size_t i, qd_rows rows, int rival) {
@@ -404,7 +404,10 @@ static qdisp_status guard(laaciq *s, double *r) {
     int best = OWN;
     char note[sizeof s->choices->note] = "";
     for (int k = 0; k < N_RIVALS; k++) {
-        for (size_t i = 0; i < s->n; i++) QD_TRY(choose_rows(s, i, sampled(s, i), k));
+        for (size_t i = 0; i < s->n; i++) {
+            if (k == NO_GAIN) memset(s->choices[i].gains, 0, s->choices[i].n_units);
+            else QD_TRY(choose_rows(s, i, sampled(s, i), k));
+        }
         QD_TRY(step(s, false, 1));
         values[k] = objective(s, r);
         if (values[k] < values[best]) best = k;

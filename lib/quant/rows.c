@@ -98,8 +98,8 @@ qdisp_status qd_rows_squares(const qd_rows *rows, double *sums) {
     return qd_rows_run(rows, group_squares, NULL, sums, rows->c->n_in);
 }
 
-qdisp_status qd_group_measure(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w, float *q,
-                              double *sums) {
+static qdisp_status group_measure(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                  float *q, double *sums) {
     size_t n_in = rows->c->n_in;
     (void)user;
     for (size_t r = 0; r < h; r++)
@@ -109,7 +109,7 @@ qdisp_status qd_group_measure(const qd_rows *rows, void *user, const size_t *i_r
 }
 
 qdisp_status qd_rows_measure(const qd_rows *rows, double *sums) {
-    return qd_rows_run(rows, qd_group_measure, NULL, sums, 2 * rows->c->n_in);
+    return qd_rows_run(rows, group_measure, NULL, sums, 2 * rows->c->n_in);
 }
 
 qdisp_status qd_choose_each(qdisp_ctx *ctx, qd_choice *choices, size_t n, qd_choose_rows choose) {

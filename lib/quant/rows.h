@@ -26,9 +26,6 @@ qdisp_status qd_rows_absmax(const qd_rows *rows, float *absmax);
 qdisp_status qd_rows_squares(const qd_rows *rows, double *sums);
 /* sums[0 .. n_in) = column sums of (w - Q)^2 under the choice, sums[n_in .. 2 n_in) of Q^2. */
 qdisp_status qd_rows_measure(const qd_rows *rows, double *sums);
-/* The same for one group, as qd_row_group. */
-qdisp_status qd_group_measure(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w, float *q,
-                              double *sums);
 
 /* Round to nearest and ACIQ, for the units of these rows (la-aciq's guard compares with them). */
 typedef qdisp_status (*qd_choose_rows)(const qd_rows *rows);
