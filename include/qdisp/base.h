@@ -67,7 +67,10 @@ typedef enum qdisp_dtype {
     QDISP_DTYPE_I32 = 6,
     QDISP_DTYPE_I8 = 7,
     QDISP_DTYPE_U8 = 8,
-    QDISP_DTYPE_BOOL = 9
+    QDISP_DTYPE_BOOL = 9,
+    /* Values that are decoded on reading: blocks of a GGUF file, GPTQ, AWQ, a transposed matrix ... The data of such a
+     * tensor are opaque; qdisp_model_read gives its values. */
+    QDISP_DTYPE_PACKED = 10
 } qdisp_dtype;
 
 /* Severity of a log line. */

@@ -45,8 +45,21 @@ const qd_kernels *qd_kernels_get(const char *isa, const char **chosen, int *know
 /* Instruction sets compiled in and allowed by this CPU, weakest first; for tests and benchmarks. */
 size_t qd_kernels_list(const char *names[8]);
 
-/* Elements [first, first + n) of an array of F32, F16 or BF16, at any alignment, as floats: a pointer into data when
- * it is F32 and 4-aligned, else widened into buffer[n]. NULL: another dtype. Callers stream blocks through it. */
+/* Values that have to be decoded: what data of dtype PACKED point at, the first member of a larger struct of the
+ * decoder's own. A matrix of n_rows rows of n_columns (all dimensions but the last make the rows), row-major. */
+typedef struct qd_packed qd_packed;
+struct qd_packed {
+    /* Elements [first, first + n) in row-major order to out. Any first and n; fast for whole rows, several at a time.
+     * Any thread, no allocation, cannot fail: everything was checked when the packed tensor was made. */
+    void (*read)(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out);
+    const char *format;   /* "Q4_K", "gptq-4bit", "transposed" ...: for people; static or owned by the file */
+    qdisp_dtype value;    /* F32, F16 or BF16: the narrowest that holds every value exactly */
+    size_t n_rows, n_columns;
+};
+
+/* Elements [first, first + n) of an array of F32, F16 or BF16, at any alignment, or PACKED, as floats: a pointer into
+ * data when it is F32 and 4-aligned, else widened into buffer[n]. NULL: another dtype. Callers stream blocks through
+ * it. */
 const float *qd_load_f32(const qd_kernels *kernels, const void *data, qdisp_dtype dtype, size_t first, size_t n,
                          float *buffer);
 

@@ -1,4 +1,4 @@
-/* load.c - f32, f16 and bf16 arrays at any alignment, as blocks of floats. */
+/* load.c - f32, f16, bf16 and packed arrays at any alignment, as blocks of floats. */
 #include "lanes.h"
 
 enum { PIECE = 1024 };
@@ -9,6 +9,11 @@ const float *qd_load_f32(const qd_kernels *kernels, const void *data, qdisp_dtyp
         const char *p = (const char *)data + first * sizeof(float);
         if ((uintptr_t)p % _Alignof(float) == 0) return (const float *)(const void *)p;
         if (n) memcpy(buffer, p, n * sizeof(float));
+        return buffer;
+    }
+    if (dtype == QDISP_DTYPE_PACKED) {
+        const qd_packed *packed = data;
+        packed->read(packed, kernels, first, n, buffer);
         return buffer;
     }
     if (dtype != QDISP_DTYPE_F16 && dtype != QDISP_DTYPE_BF16) return NULL;

@@ -40,7 +40,8 @@ void qd_tensor_shape_text(const uint64_t *shape, uint32_t n_dims, char text[96])
 }
 
 bool qd_tensor_is_float(const qdisp_tensor *tensor) {
-    return tensor->dtype == QDISP_DTYPE_F32 || tensor->dtype == QDISP_DTYPE_F16 || tensor->dtype == QDISP_DTYPE_BF16;
+    return tensor->dtype == QDISP_DTYPE_F32 || tensor->dtype == QDISP_DTYPE_F16 || tensor->dtype == QDISP_DTYPE_BF16 ||
+           tensor->dtype == QDISP_DTYPE_PACKED;
 }
 
 void qd_tensor_file_free(qd_tensor_file *file) {
@@ -54,7 +55,14 @@ void qd_tensor_file_free(qd_tensor_file *file) {
     qd_free(ctx, (void *)file->by_name);
     qd_free(ctx, (void *)file->metadata);
     qd_free(ctx, file->path);
-    qd_unmap_file(&file->map);
+    for (size_t i = 0; i < file->n_maps; i++) {
+        qd_unmap_file(&file->maps[i]);
+        qd_free(ctx, file->map_paths[i]);
+    }
+    qd_free(ctx, file->maps);
+    qd_free(ctx, (void *)file->map_paths);
+    for (size_t i = 0; i < file->n_owned; i++) qd_free(ctx, file->owned[i]);
+    qd_free(ctx, (void *)file->owned);
     qd_free(ctx, file);
     qdisp_ctx_free(ctx);
 }
@@ -96,11 +104,27 @@ static qdisp_status parse(qd_tensor_file *file, const uint8_t *data, size_t size
     return index_names(file);
 }
 
+/* Adds the mapping of one more file. */
+static qdisp_status map_path(qd_tensor_file *file, const char *path) {
+    size_t cap_maps = file->n_maps, cap_paths = file->n_maps;
+    QD_TRY(qd_grow(file->ctx, (void **)&file->maps, &cap_maps, file->n_maps + 1, sizeof *file->maps));
+    QD_TRY(qd_grow(file->ctx, (void **)&file->map_paths, &cap_paths, file->n_maps + 1, sizeof *file->map_paths));
+    char *copy = qd_strdup(file->ctx, path);
+    if (!copy) return QDISP_ENOMEM;
+    qdisp_status status = qd_map_file(file->ctx, path, &file->maps[file->n_maps]);
+    if (status != QDISP_OK) {
+        qd_free(file->ctx, copy);
+        return status;
+    }
+    file->map_paths[file->n_maps++] = copy;
+    return QDISP_OK;
+}
+
 static qdisp_status open_file(qdisp_ctx *ctx, const char *path, bool is_safetensors, qd_tensor_file **out) {
     qd_tensor_file *file = NULL;
     QD_TRY(new_file(ctx, path, &file));
-    qdisp_status status = qd_map_file(ctx, path, &file->map);
-    if (status == QDISP_OK) status = parse(file, file->map.data, file->map.size, is_safetensors);
+    qdisp_status status = map_path(file, path);
+    if (status == QDISP_OK) status = parse(file, file->maps[0].data, file->maps[0].size, is_safetensors);
     if (status != QDISP_OK) {
         qd_tensor_file_free(file);
         return status;
@@ -182,15 +206,47 @@ const qdisp_tensor *qd_tensor_file_find(const qd_tensor_file *file, const char *
     return NULL;
 }
 
+/* The mapping that data lie in, or n_maps. */
+static size_t map_of(const qd_tensor_file *file, const void *data) {
+    size_t i = 0;
+    for (; i < file->n_maps; i++) {
+        uintptr_t at = (uintptr_t)data, start = (uintptr_t)file->maps[i].data;
+        if (at >= start && at - start < file->maps[i].size) break;
+    }
+    return i;
+}
+
 bool qd_tensor_file_maps(const qd_tensor_file *file, const void *data) {
-    if (!file || file->map.size == 0) return false;
-    uintptr_t at = (uintptr_t)data, start = (uintptr_t)file->map.data;
-    return at >= start && at - start < file->map.size;
+    return file && map_of(file, data) < file->n_maps;
 }
 
 qdisp_status qd_tensor_file_read(const qd_tensor_file *file, const void *data, size_t n_bytes, void *buffer) {
-    size_t offset = (size_t)((uintptr_t)data - (uintptr_t)file->map.data);
-    return qd_read_mapped(file->ctx, &file->map, file->path, offset, n_bytes, buffer);
+    size_t i = map_of(file, data), offset = (size_t)((uintptr_t)data - (uintptr_t)file->maps[i].data);
+    return qd_read_mapped(file->ctx, &file->maps[i], file->map_paths[i], offset, n_bytes, buffer);
+}
+
+qdisp_status qd_tensor_file_pack(qd_tensor_file *file, qdisp_tensor *tensor, qd_packed *packed, uint64_t n_bytes) {
+    qdisp_status status =
+        qd_grow(file->ctx, (void **)&file->owned, &file->cap_owned, file->n_owned + 1, sizeof *file->owned);
+    if (status != QDISP_OK) {
+        qd_free(file->ctx, packed);
+        return status;
+    }
+    file->owned[file->n_owned++] = packed;
+    tensor->dtype = QDISP_DTYPE_PACKED;
+    tensor->data = packed;
+    tensor->n_bytes = n_bytes;
+    return QDISP_OK;
+}
+
+const char *qd_tensor_format(const qdisp_tensor *tensor) {
+    if (tensor->dtype == QDISP_DTYPE_PACKED) return ((const qd_packed *)tensor->data)->format;
+    return qd_dtype_name((qdisp_dtype)tensor->dtype);
+}
+
+qdisp_dtype qd_tensor_value_dtype(const qdisp_tensor *tensor) {
+    if (tensor->dtype == QDISP_DTYPE_PACKED) return ((const qd_packed *)tensor->data)->value;
+    return (qdisp_dtype)tensor->dtype;
 }
 
 const char *qd_tensor_file_metadata(const qd_tensor_file *file, const char *key) {

@@ -4,6 +4,7 @@
 
 #include <qdisp/model.h>
 #include "base/base.h"
+#include "kernels/kernels.h"
 
 /* An opened file. Tensors stand in the order of their data. Names, data and metadata belong to it. A file that is
  * truncated by someone else after it was opened faults on access: a mapping cannot know. */
@@ -15,7 +16,11 @@ typedef struct qd_tensor_file {
     const qdisp_tensor **by_name; /* [n_tensors] sorted by name */
     char **metadata;       /* [2 * n_metadata] key, value, key, value ... */
     size_t n_metadata;
-    qd_mapped_file map;
+    qd_mapped_file *maps; /* [n_maps]: one, or one a shard; none for tensors in memory */
+    char **map_paths;     /* [n_maps] */
+    size_t n_maps;
+    void **owned;         /* [n_owned] blocks of qd_alloc that packed tensors point at */
+    size_t n_owned, cap_owned;
 } qd_tensor_file;
 
 /* A container, told by its content: the table in formats.c. */
@@ -60,11 +65,19 @@ typedef qdisp_status (*qd_tensor_fill)(void *user, size_t i_tensor, uint64_t off
 qdisp_status qd_safetensors_write(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
                                   const char *const *metadata, size_t n_metadata, qd_tensor_fill fill, void *user);
 
+/* Makes tensor a packed one: takes packed (the first member of a block of qd_alloc) over, which the file frees; on failure
+ * it is freed at once. The shape of the tensor must be set; n_bytes is what the values take where they are stored. */
+qdisp_status qd_tensor_file_pack(qd_tensor_file *file, qdisp_tensor *tensor, qd_packed *packed, uint64_t n_bytes);
+/* What a person calls the type of a tensor's values: "f32", "Q4_K", "gptq-4bit" ... */
+const char *qd_tensor_format(const qdisp_tensor *tensor);
+/* The narrowest of F32, F16 and BF16 that holds every value; the dtype itself for other tensors. */
+qdisp_dtype qd_tensor_value_dtype(const qdisp_tensor *tensor);
+
 /* Elements of a shape, and bytes; false on overflow of 64 bits. */
 bool qd_tensor_sizes(const uint64_t *shape, uint32_t n_dims, uint32_t dtype, uint64_t *n_elements, uint64_t *n_bytes);
 uint64_t qd_tensor_n_elements(const qdisp_tensor *tensor);
 /* "[3, 4]" into text, always terminated. */
 void qd_tensor_shape_text(const uint64_t *shape, uint32_t n_dims, char text[96]);
-bool qd_tensor_is_float(const qdisp_tensor *tensor); /* F32, F16 or BF16 */
+bool qd_tensor_is_float(const qdisp_tensor *tensor); /* F32, F16, BF16 or PACKED: qd_load_f32 reads it */
 
 #endif
