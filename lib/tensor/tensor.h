@@ -65,8 +65,9 @@ typedef qdisp_status (*qd_tensor_fill)(void *user, size_t i_tensor, uint64_t off
 qdisp_status qd_safetensors_write(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
                                   const char *const *metadata, size_t n_metadata, qd_tensor_fill fill, void *user);
 
-/* Makes tensor a packed one: takes packed (the first member of a block of qd_alloc) over, which the file frees; on failure
- * it is freed at once. The shape of the tensor must be set; n_bytes is what the values take where they are stored. */
+/* Makes tensor a packed one: takes packed (the first member of a block of qd_alloc) over, which the file frees; on
+ * failure it is freed at once. The shape of the tensor must be set; n_bytes: what the values take where they are
+ * stored. */
 qdisp_status qd_tensor_file_pack(qd_tensor_file *file, qdisp_tensor *tensor, qd_packed *packed, uint64_t n_bytes);
 /* What a person calls the type of a tensor's values: "f32", "Q4_K", "gptq-4bit" ... */
 const char *qd_tensor_format(const qdisp_tensor *tensor);
