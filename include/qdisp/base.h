@@ -70,7 +70,9 @@ typedef enum qdisp_dtype {
     QDISP_DTYPE_BOOL = 9,
     /* Values that are decoded on reading: blocks of a GGUF file, GPTQ, AWQ, a transposed matrix ... The data of such a
      * tensor are opaque; qdisp_model_read gives its values. */
-    QDISP_DTYPE_PACKED = 10
+    QDISP_DTYPE_PACKED = 10,
+    /* Values of a type that nothing here reads, in a file whose other tensors can be used. */
+    QDISP_DTYPE_OTHER = 11
 } qdisp_dtype;
 
 /* Severity of a log line. */

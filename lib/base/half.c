@@ -51,7 +51,7 @@ static const struct {
     {QDISP_DTYPE_F32, 4, "f32"}, {QDISP_DTYPE_F16, 2, "f16"}, {QDISP_DTYPE_BF16, 2, "bf16"},
     {QDISP_DTYPE_F64, 8, "f64"}, {QDISP_DTYPE_I64, 8, "i64"}, {QDISP_DTYPE_I32, 4, "i32"},
     {QDISP_DTYPE_I8, 1, "i8"},   {QDISP_DTYPE_U8, 1, "u8"},   {QDISP_DTYPE_BOOL, 1, "bool"},
-    {QDISP_DTYPE_PACKED, 0, "packed"},
+    {QDISP_DTYPE_PACKED, 0, "packed"}, {QDISP_DTYPE_OTHER, 0, "other"},
 };
 #define N_DTYPES (sizeof dtype_rows / sizeof *dtype_rows)
 

@@ -106,7 +106,7 @@ static qdisp_status effective_kurtosis(const qdisp_calib *c, const qdisp_model *
     qdisp_ctx *ctx = model->ctx;
     const qd_linear *linear = &model->linears[i_linear];
     const qdisp_tensor *t = &model->tensors[linear->i_weight];
-    qd_array array = {t->data, (qdisp_dtype)t->dtype, linear->n_out, linear->n_in, model->file};
+    qd_array array = qd_array_of(t, linear->n_out, model->file);
     qdisp_moments *columns = qd_alloc(ctx, linear->n_in, sizeof *columns), all = qd_moments_none();
     effective_job job = {.calib = c, .i_linear = i_linear, .n_in = linear->n_in, .columns = columns, .whole = true,
                          .sums = qd_alloc(ctx, linear->n_in, sizeof *job.sums), .kurtosis = kurtosis};

@@ -92,7 +92,7 @@ static qdisp_status check_tensor(const qdisp_model *m, const qdisp_tensor *t, co
     }
     if (!qd_tensor_is_float(t)) {
         return qd_fail(m->ctx, QDISP_EUNSUPPORTED, "%s: tensor '%s': dtype %s is not supported in a model",
-                       m->file->path, t->name, qd_dtype_name((qdisp_dtype)t->dtype));
+                       m->file->path, t->name, qd_tensor_format(t));
     }
     return QDISP_OK;
 }
@@ -220,23 +220,6 @@ static qdisp_status new_model(qdisp_ctx *ctx, qdisp_model **out) {
     return QDISP_OK;
 }
 
-static qdisp_status open_tensors(qdisp_model *m) {
-    char *path = qd_format(m->ctx, "%s/model.safetensors", m->path);
-    if (!path) return QDISP_ENOMEM;
-    qdisp_status status = qd_safetensors_open(m->ctx, path, &m->file);
-    if (status == QDISP_ENOTFOUND) {
-        char *index = qd_format(m->ctx, "%s.index.json", path);
-        FILE *f = index ? fopen(index, "rb") : NULL;
-        if (f) {
-            fclose(f);
-            status = qd_fail(m->ctx, QDISP_EUNSUPPORTED, "%s: a model in several files is not supported", index);
-        }
-        qd_free(m->ctx, index);
-    }
-    qd_free(m->ctx, path);
-    return status;
-}
-
 static qdisp_status open_folder(qdisp_model *m, const char *path) {
     m->path = qd_strdup(m->ctx, path);
     char *config_path = qd_format(m->ctx, "%s/config.json", path);
@@ -249,7 +232,7 @@ static qdisp_status open_folder(qdisp_model *m, const char *path) {
         goto done;
     }
     QD_TRY_GOTO(read_config(m, config_path));
-    QD_TRY_GOTO(open_tensors(m));
+    QD_TRY_GOTO(qd_weights_open(m->ctx, m->path, &m->file));
     status = assemble(m);
 done:
     qd_free(m->ctx, config_path);

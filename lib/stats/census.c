@@ -128,8 +128,7 @@ static void mark_parts(const qdisp_model *model, size_t i_tensor, uint8_t *sets)
 
 static qd_array array_of(const qdisp_model *model, size_t i_tensor) {
     const qdisp_tensor *t = &model->tensors[i_tensor];
-    size_t n_rows = (size_t)t->shape[0];
-    return (qd_array){t->data, (qdisp_dtype)t->dtype, n_rows, (size_t)qd_tensor_n_elements(t) / n_rows, model->file};
+    return qd_array_of(t, (size_t)t->shape[0], model->file);
 }
 
 static bool is_weight(const qdisp_tensor *t) {

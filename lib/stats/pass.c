@@ -63,6 +63,16 @@ void qd_tally_add(qd_tally *into, const qd_tally *from) {
     into->exact = into->exact && from->exact;
 }
 
+qd_array qd_array_of(const qdisp_tensor *tensor, size_t n_rows, const qd_tensor_file *file) {
+    size_t n_columns = n_rows ? (size_t)qd_tensor_n_elements(tensor) / n_rows : 0;
+    qd_array array = {tensor->data, (qdisp_dtype)tensor->dtype, n_rows, n_columns, file, NULL};
+    if (tensor->dtype == QDISP_DTYPE_PACKED) {
+        array.packed = tensor->data;
+        array.dtype = QDISP_DTYPE_F32;
+    }
+    return array;
+}
+
 qdisp_status qd_array_check(qdisp_ctx *ctx, const char *what, const qd_array *a) {
     uint64_t n;
     if (qd_mul_overflows(a->n_rows, a->n_columns, &n) || n > SIZE_MAX / sizeof(float)) {
@@ -78,13 +88,17 @@ qdisp_status qd_array_check(qdisp_ctx *ctx, const char *what, const qd_array *a)
 }
 
 bool qd_array_is_ready(const qd_array *a) {
-    return !qd_tensor_file_maps(a->file, a->data) && (uintptr_t)a->data % qd_dtype_size(a->dtype) == 0;
+    return !a->packed && !qd_tensor_file_maps(a->file, a->data) && (uintptr_t)a->data % qd_dtype_size(a->dtype) == 0;
 }
 
 qdisp_status qd_array_read(qdisp_ctx *ctx, const qd_array *a, size_t first, size_t n, void *buffer, const void **out) {
     size_t size = qd_dtype_size(a->dtype);
+    if (a->packed) {
+        a->packed->read(a->packed, ctx->kernels, first, n, buffer);
+        *out = buffer;
+        return QDISP_OK;
+    }
     const char *at = (const char *)a->data + first * size;
-    (void)ctx;
     *out = at;
     if (n == 0 || qd_array_is_ready(a)) return QDISP_OK;
     *out = buffer;

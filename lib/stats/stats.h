@@ -19,7 +19,10 @@ typedef struct qd_array {
     qdisp_dtype dtype; /* F32, F16, BF16 or I8 */
     size_t n_rows, n_columns;
     const qd_tensor_file *file; /* NULL: in memory; else data that lie in its mapping are read, not mapped in */
+    const qd_packed *packed;    /* not NULL: the elements are decoded, to F32 */
 } qd_array;
+/* A tensor of n_rows rows that lies in file. */
+qd_array qd_array_of(const qdisp_tensor *tensor, size_t n_rows, const qd_tensor_file *file);
 
 /* How often each 16-bit pattern was seen: of F16 its own bits, of all others the upper half of F32. */
 typedef struct qd_tally {

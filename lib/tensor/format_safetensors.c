@@ -11,6 +11,7 @@
 #define MAX_HEADER 100000000u /* the reference implementation's limit */
 #define BLOCK_BYTES ((size_t)1 << 20)
 
+/* What an array can be; the names of smaller floats are in minifloat.c. Others are listed and not read. */
 static const struct {
     const char *name;
     qdisp_dtype dtype;
@@ -40,7 +41,8 @@ static qdisp_status read_dtype(const entry *e, qdisp_tensor *tensor) {
             return QDISP_OK;
         }
     }
-    return FAIL(e, QDISP_EUNSUPPORTED, "dtype '%.40s' is not supported", text);
+    tensor->dtype = QDISP_DTYPE_OTHER;
+    return QDISP_OK;
 }
 
 static qdisp_status read_shape(const entry *e, qdisp_tensor *tensor) {
@@ -79,25 +81,36 @@ static qdisp_status read_offsets(const entry *e, uint64_t n_data, uint64_t *begi
     return QDISP_OK;
 }
 
+/* Of dtypes whose size is known the bytes must be those of the shape. */
+static qdisp_status check_size(const entry *e, const qdisp_tensor *tensor) {
+    const char *name = json_string_value(json_object_get(e->info, "dtype"));
+    uint64_t n_elements, n_bytes, n_bits = qd_minifloat_bits(name);
+    bool is_other = tensor->dtype == QDISP_DTYPE_OTHER, known = !is_other || n_bits;
+    char shape[96];
+    qd_tensor_shape_text(tensor->shape, tensor->n_dims, shape);
+    if (!qd_tensor_sizes(tensor->shape, tensor->n_dims, is_other ? QDISP_DTYPE_I8 : tensor->dtype, &n_elements,
+                         &n_bytes)) {
+        return FAIL(e, QDISP_EFORMAT, "the size of shape %s overflows", shape);
+    }
+    if (n_bits) n_bytes = n_bits == 4 ? n_elements / 2 + n_elements % 2 : n_elements;
+    if (known && n_bytes != tensor->n_bytes) {
+        return FAIL(e, QDISP_EFORMAT, "shape %s of %s takes %llu bytes, offsets give %llu", shape,
+                    is_other ? name : qd_dtype_name((qdisp_dtype)tensor->dtype), (unsigned long long)n_bytes,
+                    (unsigned long long)tensor->n_bytes);
+    }
+    return QDISP_OK;
+}
+
 static qdisp_status read_entry(const entry *e, const uint8_t *data, uint64_t n_data, qdisp_tensor *tensor) {
     if (!json_is_object(e->info)) return FAIL(e, QDISP_EFORMAT, "%s", "its description is not an object");
-    uint64_t begin = 0, end = 0, n_elements, n_bytes;
+    uint64_t begin = 0, end = 0;
     QD_TRY(read_dtype(e, tensor));
     QD_TRY(read_shape(e, tensor));
     QD_TRY(read_offsets(e, n_data, &begin, &end));
-    char shape[96];
-    qd_tensor_shape_text(tensor->shape, tensor->n_dims, shape);
-    if (!qd_tensor_sizes(tensor->shape, tensor->n_dims, tensor->dtype, &n_elements, &n_bytes)) {
-        return FAIL(e, QDISP_EFORMAT, "the size of shape %s overflows", shape);
-    }
-    if (n_bytes != end - begin) {
-        return FAIL(e, QDISP_EFORMAT, "shape %s of %s takes %llu bytes, offsets give %llu", shape,
-                    qd_dtype_name((qdisp_dtype)tensor->dtype), (unsigned long long)n_bytes,
-                    (unsigned long long)(end - begin));
-    }
     tensor->data = data + begin;
-    tensor->n_bytes = n_bytes;
-    tensor->name = qd_strdup(e->file->ctx, e->name);
+    tensor->n_bytes = end - begin;
+    QD_TRY(check_size(e, tensor));
+    tensor->name = qd_tensor_file_text(e->file, e->name, strlen(e->name));
     return tensor->name ? QDISP_OK : QDISP_ENOMEM;
 }
 
@@ -105,21 +118,20 @@ static qdisp_status read_metadata(qd_tensor_file *file, json_t *metadata) {
     if (!json_is_object(metadata)) {
         return qd_fail(file->ctx, QDISP_EFORMAT, "%s: __metadata__ is not an object", file->path);
     }
-    size_t n = json_object_size(metadata);
-    file->metadata = qd_alloc(file->ctx, n ? n : 1, 2 * sizeof *file->metadata);
-    if (!file->metadata) return QDISP_ENOMEM;
-    file->n_metadata = n;
+    size_t cap = file->n_metadata;
+    QD_TRY(qd_grow(file->ctx, (void **)&file->metadata, &cap, file->n_metadata + json_object_size(metadata),
+                   2 * sizeof *file->metadata));
     const char *key;
     json_t *value;
-    size_t i = 0;
     json_object_foreach(metadata, key, value) {
         if (!json_is_string(value)) {
             return qd_fail(file->ctx, QDISP_EFORMAT, "%s: __metadata__ '%.200s' is not a string", file->path, key);
         }
-        file->metadata[i] = qd_strdup(file->ctx, key);
-        file->metadata[i + 1] = qd_strdup(file->ctx, json_string_value(value));
-        if (!file->metadata[i] || !file->metadata[i + 1]) return QDISP_ENOMEM;
-        i += 2;
+        const char *name = qd_tensor_file_text(file, key, strlen(key));
+        const char *text = qd_tensor_file_text(file, json_string_value(value), json_string_length(value));
+        if (!name || !text) return QDISP_ENOMEM;
+        file->metadata[2 * file->n_metadata] = name;
+        file->metadata[2 * file->n_metadata++ + 1] = text;
     }
     return QDISP_OK;
 }
@@ -131,19 +143,20 @@ static int compare_offsets(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-static qdisp_status check_tiling(qd_tensor_file *file, const uint8_t *data, uint64_t n_data) {
-    qsort(file->tensors, file->n_tensors, sizeof *file->tensors, compare_offsets);
+/* tensors[n], in the order of the data from here on. */
+static qdisp_status check_tiling(const qd_tensor_file *file, qdisp_tensor *tensors, size_t n, const uint8_t *data,
+                                 uint64_t n_data) {
+    qsort(tensors, n, sizeof *tensors, compare_offsets);
     uint64_t at = 0;
-    for (size_t i = 0; i < file->n_tensors; i++) {
-        const qdisp_tensor *tensor = &file->tensors[i];
-        uint64_t begin = (uint64_t)((const uint8_t *)tensor->data - data);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t begin = (uint64_t)((const uint8_t *)tensors[i].data - data);
         if (begin != at) {
             return qd_fail(file->ctx, QDISP_EFORMAT, "%s: tensor '%.200s': begins at %llu, %s (%llu)", file->path,
-                           tensor->name, (unsigned long long)begin,
+                           tensors[i].name, (unsigned long long)begin,
                            begin < at ? "before the end of another tensor" : "after a hole in the data",
                            (unsigned long long)at);
         }
-        at += tensor->n_bytes;
+        at += tensors[i].n_bytes;
     }
     if (at != n_data) {
         return qd_fail(file->ctx, QDISP_EFORMAT, "%s: the tensors end at %llu, the data at %llu", file->path,
@@ -152,10 +165,21 @@ static qdisp_status check_tiling(qd_tensor_file *file, const uint8_t *data, uint
     return QDISP_OK;
 }
 
+/* Types beyond those of arrays, told once more by the header: until here data and n_bytes were the raw ones. */
+static qdisp_status finish(qd_tensor_file *file, json_t *header, size_t first) {
+    for (size_t i = first; i < file->n_tensors; i++) {
+        qdisp_tensor *tensor = &file->tensors[i];
+        if (tensor->dtype != QDISP_DTYPE_OTHER) continue;
+        const char *name = json_string_value(json_object_get(json_object_get(header, tensor->name), "dtype"));
+        QD_TRY(qd_minifloat_bits(name) ? qd_minifloat_pack(file, tensor, name)
+                                       : qd_tensor_file_other(file, tensor, name, tensor->n_bytes));
+    }
+    return QDISP_OK;
+}
+
 static qdisp_status read_header(qd_tensor_file *file, json_t *header, const uint8_t *data, uint64_t n_data) {
-    size_t n = json_object_size(header);
-    file->tensors = qd_alloc(file->ctx, n ? n : 1, sizeof *file->tensors);
-    if (!file->tensors) return QDISP_ENOMEM;
+    size_t first = file->n_tensors;
+    QD_TRY(qd_tensor_file_reserve(file, json_object_size(header)));
     const char *key;
     json_t *value;
     json_object_foreach(header, key, value) {
@@ -167,7 +191,8 @@ static qdisp_status read_header(qd_tensor_file *file, json_t *header, const uint
         QD_TRY(read_entry(&e, data, n_data, &file->tensors[file->n_tensors]));
         file->n_tensors++;
     }
-    return check_tiling(file, data, n_data);
+    QD_TRY(check_tiling(file, file->tensors + first, file->n_tensors - first, data, n_data));
+    return finish(file, header, first);
 }
 
 qdisp_status qd_safetensors_parse(qd_tensor_file *file, const uint8_t *data, size_t size) {

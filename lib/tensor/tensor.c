@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NAME_ROOM ((size_t)8192) /* names of 100 to 200 tensors */
+
 bool qd_tensor_sizes(const uint64_t *shape, uint32_t n_dims, uint32_t dtype, uint64_t *n_elements, uint64_t *n_bytes) {
     uint64_t n = 1, bytes;
     /* A zero dimension would hide an overflow of the others, so they are multiplied first. */
@@ -28,6 +30,12 @@ uint64_t qd_tensor_n_elements(const qdisp_tensor *tensor) {
     return n;
 }
 
+void qd_tensor_matrix(const qdisp_tensor *tensor, size_t *n_rows, size_t *n_columns) {
+    uint64_t n = qd_tensor_n_elements(tensor), last = tensor->n_dims ? tensor->shape[tensor->n_dims - 1] : 1;
+    *n_columns = (size_t)last;
+    *n_rows = last ? (size_t)(n / last) : 0;
+}
+
 void qd_tensor_shape_text(const uint64_t *shape, uint32_t n_dims, char text[96]) {
     size_t n = 0;
     text[n++] = '[';
@@ -47,10 +55,6 @@ bool qd_tensor_is_float(const qdisp_tensor *tensor) {
 void qd_tensor_file_free(qd_tensor_file *file) {
     if (!file) return;
     qdisp_ctx *ctx = file->ctx;
-    for (size_t i = 0; file->tensors && i < file->n_tensors; i++) {
-        qd_free(ctx, (void *)(uintptr_t)file->tensors[i].name);
-    }
-    for (size_t i = 0; file->metadata && i < 2 * file->n_metadata; i++) qd_free(ctx, file->metadata[i]);
     qd_free(ctx, file->tensors);
     qd_free(ctx, (void *)file->by_name);
     qd_free(ctx, (void *)file->metadata);
@@ -72,25 +76,26 @@ static int compare_names(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
-static qdisp_status index_names(qd_tensor_file *file) {
+qdisp_status qd_tensor_file_index(qd_tensor_file *file) {
+    qd_free(file->ctx, (void *)file->by_name);
     file->by_name = qd_alloc(file->ctx, file->n_tensors ? file->n_tensors : 1, sizeof *file->by_name);
     if (!file->by_name) return QDISP_ENOMEM;
     for (size_t i = 0; i < file->n_tensors; i++) file->by_name[i] = &file->tensors[i];
     qsort((void *)file->by_name, file->n_tensors, sizeof *file->by_name, compare_names);
     for (size_t i = 1; i < file->n_tensors; i++) {
         if (!strcmp(file->by_name[i - 1]->name, file->by_name[i]->name)) {
-            return qd_fail(file->ctx, QDISP_EFORMAT, "%s: two tensors are named '%s'", file->path,
+            return qd_fail(file->ctx, QDISP_EFORMAT, "%s: two tensors are named '%.200s'", file->path,
                            file->by_name[i]->name);
         }
     }
     return QDISP_OK;
 }
 
-static qdisp_status new_file(qdisp_ctx *ctx, const char *path, qd_tensor_file **out) {
+qdisp_status qd_tensor_file_new(qdisp_ctx *ctx, const char *label, qd_tensor_file **out) {
     qd_tensor_file *file = qd_alloc(ctx, 1, sizeof *file);
     if (!file) return QDISP_ENOMEM;
     file->ctx = qd_ctx_ref(ctx);
-    file->path = qd_strdup(ctx, path);
+    file->path = qd_strdup(ctx, label);
     if (!file->path) {
         qd_tensor_file_free(file);
         return QDISP_ENOMEM;
@@ -99,13 +104,7 @@ static qdisp_status new_file(qdisp_ctx *ctx, const char *path, qd_tensor_file **
     return QDISP_OK;
 }
 
-static qdisp_status parse(qd_tensor_file *file, const uint8_t *data, size_t size, bool is_safetensors) {
-    QD_TRY(is_safetensors ? qd_safetensors_parse(file, data, size) : qd_tensor_file_detect(file, data, size));
-    return index_names(file);
-}
-
-/* Adds the mapping of one more file. */
-static qdisp_status map_path(qd_tensor_file *file, const char *path) {
+qdisp_status qd_tensor_file_map(qd_tensor_file *file, const char *path) {
     size_t cap_maps = file->n_maps, cap_paths = file->n_maps;
     QD_TRY(qd_grow(file->ctx, (void **)&file->maps, &cap_maps, file->n_maps + 1, sizeof *file->maps));
     QD_TRY(qd_grow(file->ctx, (void **)&file->map_paths, &cap_paths, file->n_maps + 1, sizeof *file->map_paths));
@@ -120,17 +119,66 @@ static qdisp_status map_path(qd_tensor_file *file, const char *path) {
     return QDISP_OK;
 }
 
-static qdisp_status open_file(qdisp_ctx *ctx, const char *path, bool is_safetensors, qd_tensor_file **out) {
-    qd_tensor_file *file = NULL;
-    QD_TRY(new_file(ctx, path, &file));
-    qdisp_status status = map_path(file, path);
-    if (status == QDISP_OK) status = parse(file, file->maps[0].data, file->maps[0].size, is_safetensors);
+qdisp_status qd_tensor_file_reserve(qd_tensor_file *file, size_t n) {
+    if (n > SIZE_MAX - file->n_tensors) return qd_fail(file->ctx, QDISP_ENOMEM, "%s: %zu tensors", file->path, n);
+    return qd_grow(file->ctx, (void **)&file->tensors, &file->cap_tensors, file->n_tensors + (n ? n : 1),
+                   sizeof *file->tensors);
+}
+
+qdisp_status qd_tensor_file_own(qd_tensor_file *file, void *block) {
+    qdisp_status status =
+        qd_grow(file->ctx, (void **)&file->owned, &file->cap_owned, file->n_owned + 1, sizeof *file->owned);
+    if (status == QDISP_OK) {
+        file->owned[file->n_owned++] = block;
+    } else {
+        qd_free(file->ctx, block);
+    }
+    return status;
+}
+
+const char *qd_tensor_file_text(qd_tensor_file *file, const char *text, size_t n) {
+    if (n >= file->n_room) {
+        size_t size = n >= NAME_ROOM ? n + 1 : NAME_ROOM; /* n is a string's length: n + 1 does not wrap */
+        char *block = qd_alloc(file->ctx, size, 1);
+        if (!block || qd_tensor_file_own(file, block) != QDISP_OK) return NULL;
+        file->room = block;
+        file->n_room = size;
+    }
+    char *copy = file->room;
+    memcpy(copy, text, n);
+    copy[n] = 0;
+    file->room += n + 1;
+    file->n_room -= n + 1;
+    return copy;
+}
+
+qdisp_status qd_tensor_file_parse_last(qd_tensor_file *file, bool is_safetensors) {
+    const qd_mapped_file *map = &file->maps[file->n_maps - 1];
+    char *label = file->path;
+    file->path = file->map_paths[file->n_maps - 1];
+    qdisp_status status = is_safetensors ? qd_safetensors_parse(file, map->data, map->size)
+                                         : qd_tensor_file_detect(file, map->data, map->size);
+    file->path = label;
+    return status;
+}
+
+/* The end of making a file: it is given or freed. */
+static qdisp_status give(qd_tensor_file *file, qdisp_status status, qd_tensor_file **out) {
+    if (status == QDISP_OK) status = qd_tensor_file_index(file);
     if (status != QDISP_OK) {
         qd_tensor_file_free(file);
         return status;
     }
     *out = file;
     return QDISP_OK;
+}
+
+static qdisp_status open_file(qdisp_ctx *ctx, const char *path, bool is_safetensors, qd_tensor_file **out) {
+    qd_tensor_file *file = NULL;
+    QD_TRY(qd_tensor_file_new(ctx, path, &file));
+    qdisp_status status = qd_tensor_file_map(file, path);
+    if (status == QDISP_OK) status = qd_tensor_file_parse_last(file, is_safetensors);
+    return give(file, status, out);
 }
 
 qdisp_status qd_tensor_file_open(qdisp_ctx *ctx, const char *path, qd_tensor_file **out) {
@@ -144,14 +192,8 @@ qdisp_status qd_safetensors_open(qdisp_ctx *ctx, const char *path, qd_tensor_fil
 qdisp_status qd_tensor_file_parse(qdisp_ctx *ctx, const char *label, const uint8_t *data, size_t size,
                                   qd_tensor_file **out) {
     qd_tensor_file *file = NULL;
-    QD_TRY(new_file(ctx, label, &file));
-    qdisp_status status = parse(file, data, size, false);
-    if (status != QDISP_OK) {
-        qd_tensor_file_free(file);
-        return status;
-    }
-    *out = file;
-    return QDISP_OK;
+    QD_TRY(qd_tensor_file_new(ctx, label, &file));
+    return give(file, qd_tensor_file_detect(file, data, size), out);
 }
 
 static qdisp_status copy_tensor(qd_tensor_file *file, const qdisp_tensor *from, qdisp_tensor *to) {
@@ -169,26 +211,20 @@ static qdisp_status copy_tensor(qd_tensor_file *file, const qdisp_tensor *from, 
         return qd_fail(file->ctx, QDISP_EINVAL, "%s: tensor '%.200s': no data", file->path, from->name);
     }
     *to = *from;
-    to->name = qd_strdup(file->ctx, from->name);
+    to->name = qd_tensor_file_text(file, from->name, strlen(from->name));
     return to->name ? QDISP_OK : QDISP_ENOMEM;
 }
 
 qdisp_status qd_tensor_file_from(qdisp_ctx *ctx, const char *label, const qdisp_tensor *tensors, size_t n,
                                  qd_tensor_file **out) {
     qd_tensor_file *file = NULL;
-    QD_TRY(new_file(ctx, label, &file));
-    qdisp_status status = QDISP_ENOMEM;
-    file->tensors = qd_alloc(ctx, n ? n : 1, sizeof *file->tensors);
-    if (!file->tensors) goto done;
-    for (; file->n_tensors < n; file->n_tensors++) {
-        QD_TRY_GOTO(copy_tensor(file, &tensors[file->n_tensors], &file->tensors[file->n_tensors]));
+    QD_TRY(qd_tensor_file_new(ctx, label, &file));
+    qdisp_status status = qd_tensor_file_reserve(file, n);
+    for (size_t i = 0; i < n && status == QDISP_OK; i++) {
+        status = copy_tensor(file, &tensors[i], &file->tensors[i]);
+        file->n_tensors += status == QDISP_OK;
     }
-    QD_TRY_GOTO(index_names(file));
-    *out = file;
-    file = NULL;
-done:
-    qd_tensor_file_free(file);
-    return status;
+    return give(file, status, out);
 }
 
 const qdisp_tensor *qd_tensor_file_find(const qd_tensor_file *file, const char *name) {
@@ -226,21 +262,23 @@ qdisp_status qd_tensor_file_read(const qd_tensor_file *file, const void *data, s
 }
 
 qdisp_status qd_tensor_file_pack(qd_tensor_file *file, qdisp_tensor *tensor, qd_packed *packed, uint64_t n_bytes) {
-    qdisp_status status =
-        qd_grow(file->ctx, (void **)&file->owned, &file->cap_owned, file->n_owned + 1, sizeof *file->owned);
-    if (status != QDISP_OK) {
-        qd_free(file->ctx, packed);
-        return status;
-    }
-    file->owned[file->n_owned++] = packed;
+    QD_TRY(qd_tensor_file_own(file, packed));
     tensor->dtype = QDISP_DTYPE_PACKED;
     tensor->data = packed;
     tensor->n_bytes = n_bytes;
     return QDISP_OK;
 }
 
+qdisp_status qd_tensor_file_other(qd_tensor_file *file, qdisp_tensor *tensor, const char *format, uint64_t n_bytes) {
+    tensor->data = qd_tensor_file_text(file, format, strlen(format));
+    tensor->dtype = QDISP_DTYPE_OTHER;
+    tensor->n_bytes = n_bytes;
+    return tensor->data ? QDISP_OK : QDISP_ENOMEM;
+}
+
 const char *qd_tensor_format(const qdisp_tensor *tensor) {
     if (tensor->dtype == QDISP_DTYPE_PACKED) return ((const qd_packed *)tensor->data)->format;
+    if (tensor->dtype == QDISP_DTYPE_OTHER) return tensor->data;
     return qd_dtype_name((qdisp_dtype)tensor->dtype);
 }
 

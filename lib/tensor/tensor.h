@@ -12,15 +12,17 @@ typedef struct qd_tensor_file {
     qdisp_ctx *ctx;
     char *path;            /* for messages */
     qdisp_tensor *tensors; /* [n_tensors] */
-    size_t n_tensors;
+    size_t n_tensors, cap_tensors;
     const qdisp_tensor **by_name; /* [n_tensors] sorted by name */
-    char **metadata;       /* [2 * n_metadata] key, value, key, value ... */
+    const char **metadata; /* [2 * n_metadata] key, value, key, value ... */
     size_t n_metadata;
     qd_mapped_file *maps; /* [n_maps]: one, or one a shard; none for tensors in memory */
     char **map_paths;     /* [n_maps] */
     size_t n_maps;
-    void **owned;         /* [n_owned] blocks of qd_alloc that packed tensors point at */
+    void **owned;         /* [n_owned] blocks of qd_alloc: names, and what packed tensors point at */
     size_t n_owned, cap_owned;
+    char *room;           /* for names: n_room bytes of the last block of them */
+    size_t n_room;
 } qd_tensor_file;
 
 /* A container, told by its content: the table in formats.c. */
@@ -32,6 +34,14 @@ typedef struct qd_container {
 
 /* Parses with the first container in the table that matches. */
 qdisp_status qd_tensor_file_detect(qd_tensor_file *file, const uint8_t *data, size_t size);
+
+/* The weights of a model, told by content: a folder with model.safetensors, model.safetensors.index.json,
+ * pytorch_model.bin, pytorch_model.bin.index.json (the first that is there) or one GGUF file; an index of shards; or a
+ * file of any container in the table. Shards lie beside their index and become one file.
+ * Errors: ENOTFOUND, EIO, EFORMAT, EUNSUPPORTED (container), ENOMEM. */
+qdisp_status qd_weights_open(qdisp_ctx *ctx, const char *path, qd_tensor_file **out);
+/* An index of shards: "weight_map" from names of tensors to names of files, which lie in folder. */
+qdisp_status qd_shards_read(qd_tensor_file *file, const char *folder, const char *index, size_t n_index);
 
 /* Opens a file of any container in the table. Errors: ENOTFOUND, EIO, EFORMAT, EUNSUPPORTED (container, dtype),
  * ENOMEM. */
@@ -65,11 +75,33 @@ typedef qdisp_status (*qd_tensor_fill)(void *user, size_t i_tensor, uint64_t off
 qdisp_status qd_safetensors_write(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
                                   const char *const *metadata, size_t n_metadata, qd_tensor_fill fill, void *user);
 
+/* --- making a file from parts, for containers --- */
+
+qdisp_status qd_tensor_file_new(qdisp_ctx *ctx, const char *label, qd_tensor_file **out);
+/* Adds the mapping of one more file: file->maps[file->n_maps - 1]. */
+qdisp_status qd_tensor_file_map(qd_tensor_file *file, const char *path);
+/* Room for n more tensors after file->n_tensors; pointers to tensors end here. */
+qdisp_status qd_tensor_file_reserve(qd_tensor_file *file, size_t n);
+/* Takes a block of qd_alloc over; on failure it is freed at once. */
+qdisp_status qd_tensor_file_own(qd_tensor_file *file, void *block);
+/* A copy that the file owns, for names; NULL: ENOMEM. */
+const char *qd_tensor_file_text(qd_tensor_file *file, const char *text, size_t n);
+/* Sorts by name what has been added: nothing is found before. Errors: EFORMAT (two of a name), ENOMEM. */
+qdisp_status qd_tensor_file_index(qd_tensor_file *file);
+/* Parses what is mapped last, told by its content or as safetensors; messages name that file. */
+qdisp_status qd_tensor_file_parse_last(qd_tensor_file *file, bool is_safetensors);
+
 /* Makes tensor a packed one: takes packed (the first member of a block of qd_alloc) over, which the file frees; on
  * failure it is freed at once. The shape of the tensor must be set; n_bytes: what the values take where they are
  * stored. */
 qdisp_status qd_tensor_file_pack(qd_tensor_file *file, qdisp_tensor *tensor, qd_packed *packed, uint64_t n_bytes);
-/* What a person calls the type of a tensor's values: "f32", "Q4_K", "gptq-4bit" ... */
+/* Floats of 8 or 4 bits by their name in safetensors: how many bits, 0 = no such name; and the packed tensor of those
+ * that lie at tensor->data. */
+unsigned qd_minifloat_bits(const char *name);
+qdisp_status qd_minifloat_pack(qd_tensor_file *file, qdisp_tensor *tensor, const char *name);
+/* Makes tensor one of values that nothing here reads, of the type that format names (copied); others stay usable. */
+qdisp_status qd_tensor_file_other(qd_tensor_file *file, qdisp_tensor *tensor, const char *format, uint64_t n_bytes);
+/* What a person calls the type of a tensor's values: "f32", "Q4_K", "gptq-4bit", "U16" ... */
 const char *qd_tensor_format(const qdisp_tensor *tensor);
 /* The narrowest of F32, F16 and BF16 that holds every value; the dtype itself for other tensors. */
 qdisp_dtype qd_tensor_value_dtype(const qdisp_tensor *tensor);
@@ -77,6 +109,8 @@ qdisp_dtype qd_tensor_value_dtype(const qdisp_tensor *tensor);
 /* Elements of a shape, and bytes; false on overflow of 64 bits. */
 bool qd_tensor_sizes(const uint64_t *shape, uint32_t n_dims, uint32_t dtype, uint64_t *n_elements, uint64_t *n_bytes);
 uint64_t qd_tensor_n_elements(const qdisp_tensor *tensor);
+/* As a matrix: all dimensions but the last make the rows. Without dimensions, or of none: 1 row, or 0. */
+void qd_tensor_matrix(const qdisp_tensor *tensor, size_t *n_rows, size_t *n_columns);
 /* "[3, 4]" into text, always terminated. */
 void qd_tensor_shape_text(const uint64_t *shape, uint32_t n_dims, char text[96]);
 bool qd_tensor_is_float(const qdisp_tensor *tensor); /* F32, F16, BF16 or PACKED: qd_load_f32 reads it */

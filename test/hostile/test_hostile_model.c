@@ -17,7 +17,7 @@ static const struct {
     const char *file, *reason;
 } cases[] = {
     {"no_tensors", QDISP_ENOTFOUND, "model.safetensors", "No such file"},
-    {"only_index", QDISP_EUNSUPPORTED, "model.safetensors.index.json", "several files"},
+    {"only_index", QDISP_EFORMAT, "model.safetensors.index.json", "no object weight_map"},
     {"four_bytes", QDISP_EFORMAT, "model.safetensors", "4 bytes are too few"},
     {"cut_header", QDISP_EFORMAT, "model.safetensors", "passes the end of the file (300)"},
     {"cut_data", QDISP_EFORMAT, "model.safetensors", "pass the end"},
@@ -38,8 +38,8 @@ static const struct {
     {"negative_offset", QDISP_EFORMAT, "model.safetensors", "do not ascend from 0"},
     {"offset_overflow", QDISP_EFORMAT, "model.safetensors", "too big integer"},
     {"trailing_bytes", QDISP_EFORMAT, "model.safetensors", "the tensors end at"},
-    {"unknown_dtype", QDISP_EUNSUPPORTED, "model.safetensors", QKV ": dtype 'Q9'"},
-    {"float8", QDISP_EUNSUPPORTED, "model.safetensors", QKV ": dtype 'F8_E4M3'"},
+    {"unknown_dtype", QDISP_EUNSUPPORTED, "model.safetensors", QKV ": dtype Q9 is not supported in a model"},
+    {"float8", QDISP_EFORMAT, "model.safetensors", QKV ": shape [12, 4] of F8_E4M3 takes 48 bytes, offsets give 96"},
     {"shape_overflow", QDISP_EFORMAT, "model.safetensors", "[4294967296, 4294967296] overflows"},
     {"shape_wraps", QDISP_EFORMAT, "model.safetensors", "overflows"},
     {"shape_float", QDISP_EFORMAT, "model.safetensors", "dimension 0 of the shape"},
