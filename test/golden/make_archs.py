@@ -47,8 +47,8 @@ LENGTHS = (1, 17, 33, 41)
 TARGET_LENGTHS = (5, 13, 21, 1)
 GRAD_SEQUENCES = (1, 2)
 FIRST_ID = 4  # ids below are special in some models (padding does not count as a position)
-VERSIONS = {"transformers": transformers.__version__, "torch": torch.__version__,
-            "safetensors": safetensors.__version__}
+VERSIONS = {"versions": f"transformers {transformers.__version__}, torch {torch.__version__}, safetensors "
+                        f"{safetensors.__version__}"}
 
 
 # The models. A row: config.json as published checkpoints write it, and options of save().
