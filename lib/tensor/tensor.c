@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/gguf.h"
+
 #define NAME_ROOM ((size_t)8192) /* names of 100 to 200 tensors */
 
 bool qd_tensor_sizes(const uint64_t *shape, uint32_t n_dims, uint32_t dtype, uint64_t *n_elements, uint64_t *n_bytes) {
@@ -67,6 +69,7 @@ void qd_tensor_file_free(qd_tensor_file *file) {
     qd_free(ctx, (void *)file->map_paths);
     for (size_t i = 0; i < file->n_owned; i++) qd_free(ctx, file->owned[i]);
     qd_free(ctx, (void *)file->owned);
+    qd_gguf_free(ctx, file->gguf);
     qd_free(ctx, file);
     qdisp_ctx_free(ctx);
 }

@@ -23,6 +23,7 @@ typedef struct qd_tensor_file {
     size_t n_owned, cap_owned;
     char *room;           /* for names: n_room bytes of the last block of them */
     size_t n_room;
+    struct qd_gguf *gguf; /* gguf.h; NULL for other containers */
 } qd_tensor_file;
 
 /* A container, told by its content: the table in formats.c. */

@@ -1,0 +1,118 @@
+/* blocks.c - the table of GGUF's element types, and tensors made of their blocks. */
+#include "tensor/blocks.h"
+
+#include <string.h>
+
+/* Plain types without a dtype of ours: decoded to floats like blocks. */
+static void decode_f64(const uint8_t *blocks, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) {
+        double x;
+        memcpy(&x, blocks + 8 * i, 8);
+        out[i] = (float)x;
+    }
+}
+
+static void decode_i16(const uint8_t *blocks, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) {
+        int16_t x;
+        memcpy(&x, blocks + 2 * i, 2);
+        out[i] = (float)x;
+    }
+}
+
+#define PLAIN(name, id, dtype, bytes) {name, id, 1, bytes, QDISP_DTYPE_##dtype, NULL},
+#define BLOCK(name, id, values, bytes, value, decode) {name, id, values, bytes, QDISP_DTYPE_##value, decode},
+
+/* Name, id, values and bytes of a block, narrowest dtype that holds every value (F64: the nearest f32). */
+static const qd_block_type types[] = {
+    PLAIN("F32", 0, F32, 4)
+    PLAIN("F16", 1, F16, 2)
+    BLOCK("Q4_0", 2, 32, 18, F32, qd_decode_q4_0)
+    BLOCK("Q4_1", 3, 32, 20, F32, qd_decode_q4_1)
+    BLOCK("Q5_0", 6, 32, 22, F32, qd_decode_q5_0)
+    BLOCK("Q5_1", 7, 32, 24, F32, qd_decode_q5_1)
+    BLOCK("Q8_0", 8, 32, 34, F32, qd_decode_q8_0)
+    PLAIN("I8", 24, I8, 1)
+    BLOCK("I16", 25, 1, 2, F32, decode_i16)
+    PLAIN("I32", 26, I32, 4)
+    PLAIN("I64", 27, I64, 8)
+    BLOCK("F64", 28, 1, 8, F32, decode_f64)
+    PLAIN("BF16", 30, BF16, 2)
+};
+
+/* What is known of ids that cannot be read. */
+static const struct {
+    uint32_t first, last;
+    const char *name;
+} unreadable[] = {
+    {4, 5, "Q4_2 or Q4_3, gone since 2023"},
+    {9, 9, "Q8_1, for activations"},
+    {31, 33, "Q4_0 interleaved for one processor, gone since 2024"},
+    {36, 38, "IQ4_NL interleaved for one processor, gone since 2024"},
+    {97, 399, "of the fork ik_llama.cpp"},
+};
+
+const qd_block_type *qd_block_type_find(uint32_t id, const char **name) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (types[i].id == id) return &types[i];
+    }
+    *name = "unknown";
+    for (size_t i = 0; i < sizeof unreadable / sizeof *unreadable; i++) {
+        if (id >= unreadable[i].first && id <= unreadable[i].last) *name = unreadable[i].name;
+    }
+    return NULL;
+}
+
+bool qd_block_type_bytes(const qd_block_type *type, uint64_t n_elements, uint64_t *n_bytes) {
+    return !qd_mul_overflows(n_elements / type->n_values, type->n_bytes, n_bytes) && *n_bytes <= PTRDIFF_MAX;
+}
+
+typedef struct packed_blocks {
+    qd_packed packed; /* first */
+    const qd_block_type *type;
+    const uint8_t *data;
+} packed_blocks;
+
+static void read_blocks(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out) {
+    const packed_blocks *p = (const packed_blocks *)packed;
+    size_t n_values = p->type->n_values, i_block = first / n_values, skip = first % n_values;
+    (void)kernels;
+    while (n > 0) {
+        const uint8_t *data = p->data + i_block * p->type->n_bytes;
+        size_t n_blocks = skip ? 0 : n / n_values, n_done = n_blocks * n_values;
+        if (n_blocks) {
+            p->type->decode(data, n_blocks, out);
+            i_block += n_blocks;
+        } else { /* a part of a block */
+            float block[QD_BLOCK_MAX];
+            p->type->decode(data, 1, block);
+            n_done = n_values - skip < n ? n_values - skip : n;
+            memcpy(out, block + skip, n_done * sizeof *out);
+            i_block++;
+            skip = 0;
+        }
+        out += n_done;
+        n -= n_done;
+    }
+}
+
+qdisp_status qd_block_tensor(qd_tensor_file *file, qdisp_tensor *tensor, const qd_block_type *type,
+                             const uint8_t *data, uint64_t n_bytes) {
+    if (!type->decode) {
+        tensor->data = data;
+        tensor->n_bytes = n_bytes;
+        tensor->dtype = type->dtype;
+        return QDISP_OK;
+    }
+    packed_blocks *p = qd_alloc(file->ctx, 1, sizeof *p);
+    if (!p) return QDISP_ENOMEM;
+    size_t n = (size_t)qd_tensor_n_elements(tensor);
+    p->packed.read = read_blocks;
+    p->packed.format = type->name;
+    p->packed.value = type->dtype;
+    p->packed.n_columns = tensor->n_dims ? (size_t)tensor->shape[tensor->n_dims - 1] : 1;
+    p->packed.n_rows = p->packed.n_columns ? n / p->packed.n_columns : 0;
+    p->type = type;
+    p->data = data;
+    return qd_tensor_file_pack(file, tensor, &p->packed, n_bytes);
+}
