@@ -124,6 +124,7 @@ static void encoder_clear(qd_encoder *e) {
     qd_free(e->ctx, e->spans.items);
     qd_free(e->ctx, e->symbols);
     qd_free(e->ctx, e->heap);
+    qd_free(e->ctx, e->links);
     qd_free(e->ctx, e->ids);
     qd_free(e->ctx, e->starts);
 }

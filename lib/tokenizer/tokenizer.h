@@ -172,8 +172,8 @@ struct qd_encoder {
     qd_pieces outer, inner;
     qd_pieces words, words_next;
     qd_spans spans;
-    void *symbols, *heap, *small; /* of the model */
-    size_t cap_symbols, cap_heap, cap_small;
+    void *symbols, *heap, *small, *links; /* of the model */
+    size_t cap_symbols, cap_heap, cap_small, cap_links;
     int32_t *ids;
     size_t *starts;
     size_t n, cap_ids, cap_starts;
@@ -193,6 +193,47 @@ typedef struct qd_tokenizer_kind {
 } qd_tokenizer_kind;
 
 extern const qd_tokenizer_kind qd_tokenizer_bpe;
+
+/* ---- BPE made from memory (tokenizer_bpe.c), for any source of vocabulary and merges ---- */
+
+typedef struct qd_merge {
+    int32_t left, right, id;
+    uint32_t rank; /* the lowest is merged first, of equal ones the leftmost; below UINT32_MAX */
+} qd_merge;
+
+typedef struct qd_merges {
+    qd_merge *items; /* qd_free */
+    size_t n, cap;
+} qd_merges;
+
+/* Appends the merge of two token strings with rank = its place in the list. prefix_len: bytes that the second string
+ * loses when joined (the length of continuing_subword_prefix if it has one). Errors: EFORMAT (names
+ * "FILE: MEMBER[i_merge]" and the string that is not in the vocabulary), ENOMEM. */
+qdisp_status qd_merges_push(const qd_place *place, const qdisp_tokenizer *tokenizer, size_t i_merge, const char *left,
+                            size_t n_left, const char *right, size_t n_right, size_t prefix_len, qd_merges *merges);
+
+typedef struct qd_bpe_options {
+    /* true: token strings are in GPT-2's byte alphabet, and a word is taken byte by byte; false: strings are text, and
+     * a word is taken character by character. */
+    bool byte_level;
+    bool byte_fallback;    /* a character without a token becomes its bytes' tokens <0x00> .. <0xFF> if all are there */
+    bool fuse_unk;         /* unknown characters in a row give one token */
+    bool ignore_merges;    /* a word that is a token as it stands is that token */
+    const char *unk_token; /* NULL: what has no token is dropped */
+    const char *prefix;    /* of every character but the word's first (continuing_subword_prefix) */
+    const char *suffix;    /* of the word's last character (end_of_word_suffix); NULL or "": none */
+    /* The pairs that merge. NULL: as tiktoken has it, any two neighbours whose strings together are a token, the
+     * lowest id first. */
+    const qd_merges *merges;
+} qd_bpe_options;
+
+/* A model for tokenizer->model with tokenizer->kind = &qd_tokenizer_bpe. tokenizer->strings (hashed, the token strings
+ * by id) and tokenizer->in_model must be filled and stay as they are; options are copied. place names file and member
+ * in messages. Errors: EFORMAT (an unk_token that is not in the vocabulary where it would be needed; ids of merges
+ * outside it), EUNSUPPORTED (a prefix or suffix of more than 64 bytes), ENOMEM. Cost: linear in vocabulary and
+ * merges. */
+qdisp_status qd_bpe_new(const qd_place *place, const qdisp_tokenizer *tokenizer, const qd_bpe_options *options,
+                        void **out);
 
 struct qdisp_tokenizer {
     qdisp_ctx *ctx;

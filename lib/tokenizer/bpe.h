@@ -1,0 +1,41 @@
+/* bpe.h - between the parts of BPE: the table of merges, merging, and the model that calls them. */
+#ifndef QD_BPE_H
+#define QD_BPE_H
+
+#include "tokenizer/tokenizer.h"
+
+#define QD_NO_RANK UINT32_MAX
+#define QD_BPE_SHORT 64 /* symbols that qd_bpe_merge_short takes */
+
+typedef struct qd_merge_slot {
+    uint64_t pair; /* left << 32 | right */
+    uint32_t rank; /* QD_NO_RANK: an empty slot */
+    int32_t id;
+} qd_merge_slot;
+
+typedef struct qd_merge_table { /* open addressing */
+    qd_merge_slot *slots;
+    size_t n_slots; /* a power of two */
+    unsigned shift; /* of the hash */
+} qd_merge_table;
+
+qdisp_status qd_merge_table_new(qdisp_ctx *ctx, const qd_merges *merges, qd_merge_table *out);
+void qd_merge_table_free(qdisp_ctx *ctx, qd_merge_table *table);
+
+/* Both merge ids[n] with their starts in place until no two neighbours are a pair, the lowest rank first and the
+ * leftmost of equals. n <= QD_BPE_SHORT in the first; the second takes O(n log n) and memory of the encoder. */
+size_t qd_bpe_merge_short(const qd_merge_table *table, int32_t *ids, uint32_t *starts, size_t n);
+qdisp_status qd_bpe_merge_long(qd_encoder *encoder, const qd_merge_table *table, int32_t *ids, uint32_t *starts,
+                               size_t *n);
+
+static inline const qd_merge_slot *qd_merge_find(const qd_merge_table *table, int32_t left, int32_t right) {
+    uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    size_t mask = table->n_slots - 1, i = (size_t)(pair * 0x9E3779B97F4A7C15u >> table->shift);
+    while (table->slots[i].rank != QD_NO_RANK && table->slots[i].pair != pair) i = (i + 1) & mask;
+    return &table->slots[i];
+}
+
+
+qdisp_status qd_bpe_open(const qd_place *place, qdisp_tokenizer *tokenizer, const json_t *model, void **out);
+
+#endif
