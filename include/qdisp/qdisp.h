@@ -11,5 +11,6 @@
 #include <qdisp/calib.h>
 #include <qdisp/quant.h>
 #include <qdisp/eval.h>
+#include <qdisp/fertility.h>
 
 #endif

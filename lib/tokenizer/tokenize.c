@@ -240,3 +240,12 @@ int32_t qdisp_tokenizer_id(const qdisp_tokenizer *tokenizer, const char *token) 
 const char *qdisp_tokenizer_token(const qdisp_tokenizer *tokenizer, int32_t id) {
     return tokenizer && id >= 0 && (size_t)id < tokenizer->strings.n ? tokenizer->strings.str[id] : NULL;
 }
+
+bool qd_tokenizer_is_byte(const qdisp_tokenizer *tokenizer, int32_t id) {
+    const char *token = tokenizer->strings.str[id], *decoded = tokenizer->decoded.str[id];
+    if (!token) return false;
+    if (tokenizer->strings.len[id] == 6 && !memcmp(token, "<0x", 3) && strspn(token + 3, "0123456789ABCDEF") == 2 &&
+        token[5] == '>')
+        return true;
+    return decoded && tokenizer->decoded.len[id] == 1 && (uint8_t)*decoded >= 0x80;
+}

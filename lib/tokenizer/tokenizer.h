@@ -57,6 +57,8 @@ bool qd_unicode_inert(int32_t c);
 int32_t qd_unicode_lower_newer(int32_t c);
 bool qd_unicode_is_space(int32_t c);
 bool qd_unicode_is_word(int32_t c);
+/* Extended grapheme clusters of valid UTF-8, by Unicode 16 (graphemes.c). */
+size_t qd_count_graphemes(const char *text, size_t n);
 
 /* ---- strings to ids (vocab.c) ---- */
 
@@ -246,6 +248,7 @@ struct qdisp_tokenizer {
     bool *special;      /* [strings.n] */
     qd_strings decoded; /* bytes of each token after the decoder; not hashed */
     char *decoded_pool;
+    int32_t unk_id;     /* the token for what has none, or -1 */
     bool join_spaces;   /* no decoder: tokens joined by spaces, as the reference does */
     qd_added_set raw, normalized; /* contents borrowed from strings, or own where normalizing changed them */
     qd_normalizer *normalizer;
@@ -253,6 +256,8 @@ struct qdisp_tokenizer {
 };
 
 qdisp_tokenizer *qd_tokenizer_ref(const qdisp_tokenizer *tokenizer);
+/* One byte of a character of several, or a token <0xXX> of byte fallback. */
+bool qd_tokenizer_is_byte(const qdisp_tokenizer *tokenizer, int32_t id);
 
 /* GPT-2's alphabet: the code point that stands for a byte, and back (-1: none). */
 int32_t qd_byte_level_char(uint8_t byte);

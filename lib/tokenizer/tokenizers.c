@@ -304,6 +304,17 @@ static qdisp_status read_kind(loader *l) {
     return qd_fail(place.ctx, QDISP_EUNSUPPORTED, "%s: model: type '%.40s'", place.file, type);
 }
 
+/* Its existence is for the model type to check. */
+static void read_unk(loader *l) {
+    const json_t *token = json_object_get(l->model, "unk_token"), *id = json_object_get(l->model, "unk_id");
+    l->t->unk_id = -1;
+    if (json_is_string(token))
+        l->t->unk_id = qd_strings_find(&l->t->strings, json_string_value(token), json_string_length(token));
+    else if (json_is_integer(id) && json_integer_value(id) >= 0 &&
+             (uint64_t)json_integer_value(id) < l->t->strings.n)
+        l->t->unk_id = (int32_t)json_integer_value(id);
+}
+
 static qdisp_status check_members(loader *l) {
     const qd_place *place = &l->place;
     if (!json_is_object(l->root)) {
@@ -356,6 +367,7 @@ static qdisp_status load(loader *l) {
     QD_TRY(read_added(l, json_object_size(l->vocab), &used));
     QD_TRY(read_decoder(l, json_object_get(l->root, "decoder"), &byte_level));
     QD_TRY(make_decoded(l, byte_level));
+    read_unk(l);
     return read_kind(l);
 }
 

@@ -217,6 +217,15 @@ static qdisp_status apply(inputs *in) {
     qdisp_model_free(m);
     return status;
 }
+static qdisp_status fertility(inputs *in) {
+    const qdisp_tokenizer *tokenizer = in->tokenizer;
+    const char *name = "tiny";
+    qdisp_report *report = NULL;
+    qdisp_status status = qdisp_fertility(in->ctx, &tokenizer, &name, 1, in->corpus, NULL, &report);
+    qdisp_report_free(report);
+    return status;
+}
+
 static qdisp_status losses(inputs *in) {
     qdisp_table *t = NULL, *c = NULL;
     qdisp_status status = qdisp_eval_losses(in->model, in->tokenizer, in->corpus, &t);
@@ -325,6 +334,7 @@ JOB(plan_aciq, open_model, NULL)
 JOB(plan_laaciq, open_model, open_tokenizer, open_corpus, open_calib, NULL)
 JOB(pack, NULL)
 JOB(apply, open_model, open_plan, NULL)
+JOB(fertility, open_tokenizer, open_corpus, NULL)
 JOB(losses, open_model, open_tokenizer, open_corpus, NULL)
 JOB(tables, open_model, open_plan, NULL)
 JOB(save_model, open_model, NULL)
@@ -367,6 +377,7 @@ int main(void) {
     RUN(plan_laaciq_out_of_memory);
     RUN(pack_out_of_memory);
     RUN(apply_out_of_memory);
+    RUN(fertility_out_of_memory);
     RUN(losses_out_of_memory);
     RUN(tables_out_of_memory);
     RUN(save_model_out_of_memory);

@@ -16,6 +16,7 @@ for calls from the main thread, the only one to which Python delivers it.
 
 from . import stats
 from ._eval import compare, diagnose, losses
+from ._fertility import fertility
 from ._lib import Context, Error, Status, configure, version
 from ._model import Model, ModelInfo
 from ._quant import Calibration, Quantizer, apply_plan, dequantize_packed, quantize_packed, quantizers
@@ -28,6 +29,6 @@ __version__ = version()
 __all__ = [
     "Calibration", "Context", "Corpus", "Error", "Model", "ModelInfo", "Moments", "Quantizer", "Report", "Shape",
     "Status", "Table", "Tokenizer", "apply_plan", "bootstrap_ratio", "compare", "configure", "dequantize_packed",
-    "diagnose", "kurtosis", "losses", "moments", "quantiles", "quantize_packed", "quantizers", "shape", "spearman",
-    "stats", "version",
+    "diagnose", "fertility", "kurtosis", "losses", "moments", "quantiles", "quantize_packed", "quantizers", "shape",
+    "spearman", "stats", "version",
 ]

@@ -1,0 +1,145 @@
+/* cmd_tokenize.c - a text's tokens. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct tokens {
+    char *text;
+    size_t n_bytes;
+    int32_t *ids;
+    size_t *starts, n;
+    char *decoded;
+    size_t n_decoded;
+} tokens;
+
+/* The whole of a file, or of standard input ("-"), with a NUL behind; 0 if it cannot be read, which is said. */
+static int read_text(const char *path, tokens *t) {
+    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    size_t cap = 0, n = 1;
+    while (file && n > 0) {
+        if (cap - t->n_bytes < 2) {
+            cap = cap ? 2 * cap : 1 << 16;
+            char *more = realloc(t->text, cap);
+            if (!more) break;
+            t->text = more;
+        }
+        n = fread(t->text + t->n_bytes, 1, cap - t->n_bytes - 1, file);
+        t->n_bytes += n;
+    }
+    int good = file && n == 0 && !ferror(file);
+    if (good) t->text[t->n_bytes] = 0;
+    else fprintf(stderr, "qdisp: %s: %s\n", path, strerror(errno));
+    if (file && file != stdin) fclose(file);
+    return good;
+}
+
+static qdisp_status encode(const qdisp_tokenizer *tokenizer, tokens *t) {
+    size_t cap = t->n_bytes + 2;
+    for (;;) {
+        free(t->ids);
+        free(t->starts);
+        t->ids = malloc(cap * sizeof *t->ids);
+        t->starts = malloc(cap * sizeof *t->starts);
+        if (!t->ids || !t->starts) return QDISP_ENOMEM;
+        qdisp_status status = qdisp_tokenizer_encode(tokenizer, t->text, t->n_bytes, t->ids, t->starts, cap, &t->n);
+        if (status != QDISP_OK || t->n <= cap) return status;
+        cap = t->n;
+    }
+}
+
+static qdisp_status decode(const qdisp_tokenizer *tokenizer, tokens *t) {
+    qdisp_status status = qdisp_tokenizer_decode(tokenizer, t->ids, t->n, 0, NULL, 0, &t->n_decoded);
+    if (status != QDISP_OK) return status;
+    if (!(t->decoded = malloc(t->n_decoded + 1))) return QDISP_ENOMEM;
+    t->decoded[t->n_decoded] = 0;
+    return qdisp_tokenizer_decode(tokenizer, t->ids, t->n, 0, t->decoded, t->n_decoded, &t->n_decoded);
+}
+
+static qdisp_status tokens_table(qdisp_ctx *ctx, const qdisp_tokenizer *tokenizer, const tokens *t,
+                                 qdisp_table **out) {
+    qdisp_table *table = NULL;
+    qdisp_status status = qdisp_table_new(ctx, "tokens", "Tokens (bytes: where each begins in the text)", &table);
+    if (status == QDISP_OK) status = qdisp_table_add_column(table, "id", "", QDISP_COLUMN_I64, NULL);
+    if (status == QDISP_OK) status = qdisp_table_add_column(table, "begin_byte", "bytes", QDISP_COLUMN_I64, NULL);
+    if (status == QDISP_OK) status = qdisp_table_add_column(table, "token", "", QDISP_COLUMN_STR, NULL);
+    if (status == QDISP_OK && t->n) status = qdisp_table_add_rows(table, t->n, NULL);
+    for (size_t i = 0; i < t->n && status == QDISP_OK; i++) {
+        status = qdisp_table_set_i64(table, i, 0, t->ids[i]);
+        if (status == QDISP_OK) status = qdisp_table_set_i64(table, i, 1, (int64_t)t->starts[i]);
+        if (status == QDISP_OK)
+            status = qdisp_table_set_str(table, i, 2, qdisp_tokenizer_token(tokenizer, t->ids[i]));
+    }
+    if (status == QDISP_OK) *out = table;
+    else qdisp_table_free(table);
+    return status;
+}
+
+static qdisp_status decoded_table(qdisp_ctx *ctx, const tokens *t, qdisp_table **out) {
+    qdisp_table *table = NULL;
+    int64_t same = t->n_decoded == t->n_bytes && !memcmp(t->decoded, t->text, t->n_bytes);
+    qdisp_status status = qdisp_table_new(ctx, "decoded", "Decoded again (same: 1 if it is the text)", &table);
+    if (status == QDISP_OK) status = qdisp_table_add_column(table, "same", "", QDISP_COLUMN_I64, NULL);
+    if (status == QDISP_OK) status = qdisp_table_add_column(table, "text", "", QDISP_COLUMN_STR, NULL);
+    if (status == QDISP_OK) status = qdisp_table_add_rows(table, 1, NULL);
+    if (status == QDISP_OK) status = qdisp_table_set_i64(table, 0, 0, same);
+    if (status == QDISP_OK) status = qdisp_table_set_str(table, 0, 1, t->decoded);
+    if (status == QDISP_OK) *out = table;
+    else qdisp_table_free(table);
+    return status;
+}
+
+static int print(cli_inputs *in, tokens *t, int decodes) {
+    qdisp_report *report = NULL;
+    qdisp_table *table = NULL;
+    qdisp_status status = encode(in->tokenizer, t);
+    if (status == QDISP_OK && decodes) status = decode(in->tokenizer, t);
+    if (status == QDISP_OK) status = tokens_table(in->ctx, in->tokenizer, t, &table);
+    if (status == QDISP_OK && !decodes) {
+        int rc = cli_print_table(in->ctx, table);
+        qdisp_table_free(table);
+        return rc;
+    }
+    if (status == QDISP_OK) status = qdisp_report_new(in->ctx, "tokenization", &report);
+    if (status == QDISP_OK) status = qdisp_report_add(report, table);
+    if (status == QDISP_OK) status = decoded_table(in->ctx, t, &table);
+    if (status == QDISP_OK) status = qdisp_report_add(report, table);
+    int rc = status == QDISP_OK ? cli_print_report(in->ctx, report, NULL) : cli_fail(in->ctx, status);
+    qdisp_report_free(report);
+    return rc;
+}
+
+static int run(int argc, const char **argv) {
+    const char *path = NULL, *args[1];
+    int decodes = 0;
+    struct poptOption table[] = {
+        {"text", 0, POPT_ARG_STRING, &path, 0, "UTF-8 text to encode, - for standard input", "FILE"},
+        {"decode", 'd', POPT_ARG_NONE, &decodes, 0, "decode the tokens again, and say whether that is the text", NULL},
+        CLI_COMMON,
+        POPT_TABLEEND};
+    int rc = cli_parse(argc, argv, table, "tokenize TOKENIZER --text FILE [--decode]",
+                       "The tokens of a text: id, the byte where each begins, the token's string in the vocabulary.\n"
+                       "TOKENIZER: a tokenizer.json or its folder.",
+                       args, 1, 1);
+    if (rc >= 0) return rc;
+    if (!path) {
+        fprintf(stderr, "qdisp: --text FILE is needed\nTry 'qdisp tokenize --help'.\n");
+        return CLI_USAGE;
+    }
+    tokens t = {0};
+    cli_inputs in = {.ctx = cli_ctx()};
+    if (!in.ctx) return CLI_ERROR;
+    qdisp_status status = qdisp_tokenizer_open(in.ctx, args[0], &in.tokenizer);
+    if (status != QDISP_OK) rc = cli_fail(in.ctx, status);
+    else rc = read_text(path, &t) ? print(&in, &t, decodes) : CLI_ERROR;
+    free(t.text);
+    free(t.ids);
+    free(t.starts);
+    free(t.decoded);
+    cli_close(&in);
+    return rc;
+}
+
+const cli_command cli_command_tokenize = {"tokenize", "a text's tokens", run};
