@@ -1,19 +1,6 @@
-/* c_forward.c - the specification of the forward pass and of the divergences. Lanes, flush interval, the fold and
+/* c_forward.c - the specification of softmax, log-sum-exp and the divergences. Lanes, flush interval, the fold and
  * the constants are those of lanes.h. */
 #include "lanes.h"
-
-/* Within 1 ulp of exp (0.977 seen over every 97th float) where that is a normal float; below -87.69 the result is 0,
- * above 88.37 +inf; NaN stays. */
-static float exp_one(float x) {
-    float clamped = qd_min(QD_EXP_HIGH, qd_max(QD_EXP_LOW, x)); /* this order keeps NaN */
-    float shifted = clamped * QD_LOG2E + QD_EXP_ROUND, n = shifted - QD_EXP_ROUND;
-    float r = clamped - n * QD_LN2_HIGH - n * QD_LN2_LOW, r2 = r * r;
-    float low = QD_EXP_P3 * r + QD_EXP_P2, high = QD_EXP_P5 * r + QD_EXP_P4;
-    float p = (QD_EXP_P6 * r2 + high) * r2 + low;
-    p = p * r2 + r + 1.0f;
-    /* the low bits of `shifted` hold n + 127, the exponent field of 2^n; n = -127 gives 0 and n = 128 infinity */
-    return p * qd_bits_float(qd_float_bits(shifted) << 23);
-}
 
 static float max_of(const float *x, size_t n) {
     float m[QD_STEP];
@@ -31,7 +18,7 @@ static double exp_sum(const float *x, size_t n, float shift, float *out) {
     for (size_t first = 0; first < n; first += QD_FLUSH) {
         float sums[QD_STEP] = {0};
         for (size_t i = first; i < n && i < first + QD_FLUSH; i++) {
-            float y = exp_one(x[i] - shift);
+            float y = qd_exp(x[i] - shift);
             sums[i % QD_STEP] += y;
             if (out) out[i] = y;
         }
@@ -48,7 +35,8 @@ void qd_c_softmax(float *x, size_t n) {
 void qd_lse_add(qd_lse *total, float max, double sum) {
     if (sum == 0) return; /* all -inf */
     if (total->sum == 0) {
-        *total = (qd_lse){max, sum};
+        total->max = max;
+        total->sum = sum;
     } else if (max > total->max) {
         total->sum = total->sum * exp((double)total->max - (double)max) + sum;
         total->max = max;
@@ -57,18 +45,35 @@ void qd_lse_add(qd_lse *total, float max, double sum) {
     }
 }
 
-double qd_lse_nll(const qd_lse *total, float x_target) {
-    return total->sum > 0 ? log(total->sum) + ((double)total->max - (double)x_target) : (double)NAN;
+double qd_lse_nll(const qd_lse *row, float x_target) {
+    return row->sum > 0 ? log(row->sum) + ((double)row->max - (double)x_target) : (double)NAN;
+}
+
+void qd_lse_part_end(qd_lse *row, const float *x, size_t n, float top, size_t block) {
+    if (top > row->top) {
+        row->top = top;
+        row->i_top = row->n + qd_first_equal(x, n, block, top);
+    }
+    row->n += n;
+}
+
+void qd_c_lse_part(const float *x, size_t n, qd_lse *row) {
+    float top = -INFINITY;
+    size_t block = 0;
+    for (size_t first = 0; first < n; first += QD_ROW_BLOCK) {
+        size_t m = n - first < QD_ROW_BLOCK ? n - first : QD_ROW_BLOCK;
+        float max = max_of(x + first, m) + 0.0f; /* a zero is +0 */
+        float shift = qd_max(max, -FLT_MAX);     /* all -inf: exp(-inf + FLT_MAX) = 0 */
+        if (max > top) top = max, block = first;
+        qd_lse_add(row, shift, exp_sum(x + first, m, shift, NULL));
+    }
+    qd_lse_part_end(row, x, n, top, block);
 }
 
 double qd_c_nll(const float *x, size_t n, size_t target) {
-    qd_lse total = {-FLT_MAX, 0};
-    for (size_t first = 0; first < n; first += QD_ROW_BLOCK) {
-        size_t m = n - first < QD_ROW_BLOCK ? n - first : QD_ROW_BLOCK;
-        float shift = qd_max(max_of(x + first, m), -FLT_MAX); /* all -inf: exp(-inf + FLT_MAX) = 0 */
-        qd_lse_add(&total, shift, exp_sum(x + first, m, shift, NULL));
-    }
-    return qd_lse_nll(&total, x[target]);
+    qd_lse row = QD_LSE;
+    qd_c_lse_part(x, n, &row);
+    return qd_lse_nll(&row, x[target]);
 }
 
 /* softmax_kl. With p = softmax(x), q = softmax(y), any constant c and t = y - x - c,
@@ -88,7 +93,7 @@ static void kl_block(const float *x, const float *y, size_t n, qd_kl_sums *out) 
         float sums[4][QD_STEP] = {{0}};
         for (size_t i = first; i < n && i < first + QD_FLUSH; i++) {
             size_t l = i % QD_STEP;
-            float dx = x[i] - max_x, dy = y[i] - max_y, t = dy - dx, ex = exp_one(dx), ey = exp_one(dy);
+            float dx = x[i] - max_x, dy = y[i] - max_y, t = dy - dx, ex = qd_exp(dx), ey = qd_exp(dy);
             float at = ex * (0.0f < ex ? t : 0.0f); /* 0 times infinity is 0 here: p log p = 0 */
             float near = ex * phi(t), far = (ey - ex) - at;
             sums[0][l] += ex;
@@ -140,16 +145,11 @@ void qd_kl_add(qd_kl_sums *total, qd_kl_sums *block, size_t first) {
     total->spread += block->spread;
 }
 
-static size_t first_equal(const float *x, size_t n, size_t first, float value) {
-    while (first < n && x[first] != value) first++;
-    return first;
-}
-
 void qd_kl_finish(const qd_kl_sums *sums, const float *x, const float *y, size_t n, qd_kl *out) {
     out->lse_x = sums->x > 0 ? (double)sums->max_x + log(sums->x) : (double)NAN;
     out->lse_y = sums->y > 0 ? (double)sums->max_y + log(sums->y) : (double)NAN;
-    out->top_x = isnan(out->lse_x) ? n : first_equal(x, n, sums->block_x, sums->top_x);
-    out->top_y = isnan(out->lse_y) ? n : first_equal(y, n, sums->block_y, sums->top_y);
+    out->top_x = isnan(out->lse_x) ? n : qd_first_equal(x, n, sums->block_x, sums->top_x);
+    out->top_y = isnan(out->lse_y) ? n : qd_first_equal(y, n, sums->block_y, sums->top_y);
     double a = sums->shift / sums->x, growth = a + sums->spread / sums->x;
     double kl = (fabs(growth) < 0.5 ? log1p(growth) : log(sums->y / sums->x)) - a;
     if (kl < 0) kl = 0;
@@ -204,33 +204,4 @@ double qd_c_js_divergence(const float *p, const float *q, size_t n) {
     }
     double js = 0.25 * qd_fold(lanes);
     return low < 0 || !(js < INFINITY) ? (double)NAN : js;
-}
-
-void qd_c_bias_gelu_tanh(float *x, const float *bias, size_t n_rows, size_t n_columns) {
-    for (size_t i = 0; i < n_rows; i++) {
-        for (size_t j = 0; j < n_columns; j++) {
-            float v = x[i * n_columns + j] + bias[j];
-            float u = v * QD_GELU_SCALE * (v * v * QD_GELU_CUBIC + 1.0f);
-            x[i * n_columns + j] = v / (exp_one(u) + 1.0f);
-        }
-    }
-}
-
-float qd_layer_norm_scale(double sum_squares, size_t n, double mean, float rounded, float epsilon) {
-    double shift = mean - (double)rounded;
-    double variance = sum_squares / (double)n - shift * shift;
-    return (float)(1.0 / sqrt((variance > 0 ? variance : 0) + (double)epsilon));
-}
-
-void qd_c_layer_norm(const float *x, size_t n, float epsilon, const float *weight, const float *bias, float *out) {
-    double sums[QD_STEP] = {0}, squares[QD_STEP] = {0};
-    for (size_t i = 0; i < n; i++) sums[i % QD_STEP] += (double)x[i];
-    double mean = qd_fold(sums) / (double)n;
-    float rounded = (float)mean;
-    for (size_t i = 0; i < n; i++) {
-        double d = (double)(x[i] - rounded);
-        squares[i % QD_STEP] += d * d;
-    }
-    float scale = qd_layer_norm_scale(qd_fold(squares), n, mean, rounded, epsilon);
-    for (size_t i = 0; i < n; i++) out[i] = (x[i] - rounded) * scale * weight[i] + bias[i];
 }

@@ -3,6 +3,8 @@
 #define QD_KERNELS_H
 
 #include <qdisp/base.h>
+#include <float.h>
+#include <math.h>
 #include <stdbool.h>
 
 /* Sums over one block; see lanes.h for lanes, order and flush interval. */
@@ -31,6 +33,24 @@ typedef struct qd_kl {
     double kl, lse_x, lse_y; /* KL(softmax(x) || softmax(y)) >= 0, log(sum exp(x)), log(sum exp(y)) */
     size_t top_x, top_y;     /* first of the largest elements; n where the lse is NaN */
 } qd_kl;
+
+/* log(sum exp(x)) of a row that comes in parts: lse_part adds them to a state that starts as QD_LSE. */
+enum { QD_LSE_BLOCK = 2048 }; /* elements that share a maximum: where parts may be cut without a change of bits */
+typedef struct qd_lse {
+    double sum;   /* NaN after a NaN or +inf: the others but n then mean nothing */
+    float max;    /* the sum is of exp(x - max) */
+    float top;    /* the largest element, */
+    size_t i_top; /* the first that is as large, counted from the start of the row */
+    size_t n;     /* elements so far */
+} qd_lse;
+#define QD_LSE {.max = -FLT_MAX, .top = -INFINITY}
+/* log(sum exp(x)) - x_target: the nll of a target whose element is x_target, the log-sum-exp itself for 0. NaN as in
+ * the kernel nll, whose bits these are if every part but the last was a multiple of QD_LSE_BLOCK. */
+double qd_lse_nll(const qd_lse *row, float x_target);
+
+/* Activations: x Phi(x) by BLOOM's and GPT-2's tanh ("gelu_new", "gelu_pytorch_tanh") or exactly ("gelu"),
+ * max(0, x), x / (1 + exp(-x)) ("silu", "swish"). */
+typedef enum qd_act { QD_ACT_GELU_TANH, QD_ACT_GELU_ERF, QD_ACT_RELU, QD_ACT_SILU } qd_act;
 
 /* kernels.inc lists them: K(name, return type, (arguments)). */
 typedef struct qd_kernels {

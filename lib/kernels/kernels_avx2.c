@@ -202,7 +202,7 @@ static inline bool vi_outside(vi x, int low, int high) {
     return _mm256_movemask_epi8(_mm256_or_si256(a, b)) != 0;
 }
 
-/* 2^n from the bits of n + QD_EXP_ROUND: see exp_one in c_forward.c. */
+/* 2^n from the bits of n + QD_EXP_ROUND: see qd_exp in lanes.h. */
 static inline vf vi_power_of_two(vi shifted) {
     return VF(_mm256_castsi256_ps(_mm256_slli_epi32(shifted.a, 23)),
               _mm256_castsi256_ps(_mm256_slli_epi32(shifted.b, 23)));

@@ -149,7 +149,7 @@ static inline bool vi_outside(vi x, int low, int high) {
     return (above | below) != 0;
 }
 
-/* 2^n from the bits of n + QD_EXP_ROUND: see exp_one in c_forward.c. */
+/* 2^n from the bits of n + QD_EXP_ROUND: see qd_exp in lanes.h. */
 static inline vf vi_power_of_two(vi shifted) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(shifted, 23));
 }

@@ -1,4 +1,4 @@
-/* kernels_c.c - the table of the specification: c_moments.c, c_quantize.c and c_forward.c say what every kernel
+/* kernels_c.c - the table of the specification: the files c_*.c say what every kernel
  * returns, to the bit, on every instruction set. */
 #include "lanes.h"
 

@@ -217,7 +217,7 @@ static inline float32x4_t power_of_two(int32x4_t shifted) {
     return vreinterpretq_f32_s32(vshlq_n_s32(shifted, 23));
 }
 
-/* 2^n from the bits of n + QD_EXP_ROUND: see exp_one in c_forward.c. */
+/* 2^n from the bits of n + QD_EXP_ROUND: see qd_exp in lanes.h. */
 static inline vf vi_power_of_two(vi shifted) {
     return ONE(vf, power_of_two, shifted);
 }

@@ -29,6 +29,8 @@ static inline void vd_flush(double lanes[QD_STEP], vf sums) {
 #include "vector_quantize.h"
 #include "vector_pack.h"
 #include "vector_forward.h"
+#include "vector_activate.h"
+#include "vector_norm.h"
 #include "vector_random.h"
 
 #define QD_PASTE_(a, b) a##b

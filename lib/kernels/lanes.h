@@ -26,7 +26,7 @@ enum {
     QD_QUAD = 4,               /* f64 lanes of power_sums */
     QD_FLUSH = 8 * QD_STEP,    /* elements between flushes */
     QD_AHEAD = 4096,           /* bytes that power_sums prefetches ahead: over the border of a page */
-    QD_ROW_BLOCK = 16 * QD_FLUSH, /* elements of nll and softmax_kl that share a maximum: two rows of 8 KiB in L1 */
+    QD_ROW_BLOCK = QD_LSE_BLOCK, /* elements of nll and softmax_kl that share a maximum: two rows of 8 KiB in L1 */
     QD_FLUSH_ROWS = 8,         /* rows between flushes of column squares */
     QD_COLUMN_ROWS = 16,       /* and of column sums, which have four to flush */
     QD_BLOCK = 32 * QD_FLUSH,  /* elements that power_sums looks at before it decides how: 16 KiB, stays in L1 */
@@ -93,6 +93,31 @@ enum {
 /* 0.5 (1 + tanh(u)) = 1 / (1 + exp(-2u)), which does not cancel; -2 * 0.79788456 and the cubic term of BLOOM's GELU. */
 #define QD_GELU_SCALE (-1.59576912f)
 #define QD_GELU_CUBIC 0.044715f
+/* Phi(-a) ~ exp(-a^2 / 2) (TAIL_1 t + ... + TAIL_10 t^10), t = 1 / (1 + 5/16 a), on 0 <= a <= 13.25: minimax for the
+ * relative error, 0.36 u. And 1 / sqrt(2 pi). */
+#define QD_TAIL_STEP 0.3125f
+#define QD_TAIL_1 0.124663159f
+#define QD_TAIL_2 0.124793582f
+#define QD_TAIL_3 0.111521155f
+#define QD_TAIL_4 0.0917902216f
+#define QD_TAIL_5 0.0506057069f
+#define QD_TAIL_6 0.00666838512f
+#define QD_TAIL_7 0.0632136762f
+#define QD_TAIL_8 (-0.142783433f)
+#define QD_TAIL_9 0.0879029408f
+#define QD_TAIL_10 (-0.0183753911f)
+#define QD_GAUSS_0 0.398942280f
+/* tanh(z) ~ z + z w (TANH_0 + ... + TANH_4 w^4), w = z^2, on |z| < 5/8: relative error 0.16 u. */
+#define QD_TANH_NEAR 0.625f
+#define QD_TANH_0 (-0.333332807f)
+#define QD_TANH_1 0.133314416f
+#define QD_TANH_2 (-0.0537396222f)
+#define QD_TANH_3 0.0206387397f
+#define QD_TANH_4 (-0.00570460642f)
+/* Slopes of activations are taken at x clamped to these: beyond them they are 0 or 1 within 1e-27. */
+#define QD_GELU_TANH_END 9.0f
+#define QD_GELU_ERF_END 12.0f
+#define QD_SILU_END 80.0f
 
 static inline uint32_t qd_float_bits(float f) {
     uint32_t u;
@@ -113,6 +138,30 @@ static inline float qd_min(float a, float b) {
 
 static inline float qd_max(float a, float b) {
     return a > b ? a : b;
+}
+
+/* Within 1 ulp of exp (0.977 seen over every 97th float) where that is a normal float; below -87.69 the result is 0,
+ * above 88.37 +inf; NaN stays. */
+static inline float qd_exp(float x) {
+    float clamped = qd_min(QD_EXP_HIGH, qd_max(QD_EXP_LOW, x)); /* this order keeps NaN */
+    float shifted = clamped * QD_LOG2E + QD_EXP_ROUND, n = shifted - QD_EXP_ROUND;
+    float r = clamped - n * QD_LN2_HIGH - n * QD_LN2_LOW, r2 = r * r;
+    float low = QD_EXP_P3 * r + QD_EXP_P2, high = QD_EXP_P5 * r + QD_EXP_P4;
+    float p = (QD_EXP_P6 * r2 + high) * r2 + low;
+    p = p * r2 + r + 1.0f;
+    /* the low bits of `shifted` hold n + 127, the exponent field of 2^n; n = -127 gives 0 and n = 128 infinity */
+    return p * qd_bits_float(qd_float_bits(shifted) << 23);
+}
+
+/* The first element from `first` on that is value; n if none is. Compared in vectors. */
+static inline size_t qd_first_equal(const float *x, size_t n, size_t first, float value) {
+    for (; first + 4 * QD_STEP <= n; first += 4 * QD_STEP) {
+        unsigned found = 0;
+        for (size_t i = 0; i < 4 * QD_STEP; i++) found |= x[first + i] == value;
+        if (found) break;
+    }
+    while (first < n && x[first] != value) first++;
+    return first;
 }
 
 /* 32 bytes for byte-wise work; the compiler has them on every instruction set. */
@@ -188,15 +237,10 @@ void qd_column_squares_slow(const float *x, size_t n_rows, size_t n_columns, siz
 /* errors[j] += sum over at most 8 rows of (w - q)^2 in f64. */
 void qd_measure_slow(const float *w, const float *q, size_t n_rows, size_t n, size_t stride_w, size_t stride_q,
                      double *errors);
-/* Sum of exp(x - max) over blocks, each with its own max, combined in f64 with libm's exp; starts as {-FLT_MAX, 0}. A
- * NaN or +inf makes the sum NaN. */
-typedef struct qd_lse {
-    float max;
-    double sum;
-} qd_lse;
+/* Adds a block: the sum of exp(x - max), its own max; the two maxima are combined in f64 with libm's exp. */
 void qd_lse_add(qd_lse *total, float max, double sum);
-/* log(sum) + max - x_target; NaN unless sum > 0. */
-double qd_lse_nll(const qd_lse *total, float x_target);
+/* Ends a part x[n] whose largest element, top, is in the block from element `block`. */
+void qd_lse_part_end(qd_lse *row, const float *x, size_t n, float top, size_t block);
 
 /* softmax_kl between blocks: sums of e^x, e^y, e^x t and e^x (e^t - 1 - t), x and y less max_x and max_y, t = y - x so;
  * the largest elements and where their blocks start. */
@@ -211,6 +255,33 @@ void qd_kl_add(qd_kl_sums *total, qd_kl_sums *block, size_t first);
 void qd_kl_finish(const qd_kl_sums *sums, const float *x, const float *y, size_t n, qd_kl *out);
 /* 1 / sqrt(variance + epsilon) from the sums of squares about `rounded`, a float beside the true mean. */
 float qd_layer_norm_scale(double sum_squares, size_t n, double mean, float rounded, float epsilon);
+/* 1 / sqrt(mean square + epsilon). */
+float qd_rms_norm_scale(double sum_squares, size_t n, float epsilon);
+/* What the gradient of a norm takes from g = dy weight: dx = scale (g - mean - (x - rounded) along), from the sums of
+ * g and of g (x - rounded). */
+typedef struct qd_norm_slope {
+    float mean, along;
+} qd_norm_slope;
+qd_norm_slope qd_layer_norm_slope(double sum, double products, size_t n, double mean, float rounded, float scale);
+
+/* The kernel rope: each file of an instruction set compiles it anew, and compilers see how to make vectors of it. */
+static inline void qd_rope(float *x, const float *restrict cos, const float *restrict sin, size_t n_pairs,
+                           bool interleaved) {
+    if (interleaved) {
+        for (size_t i = 0; i < n_pairs; i++) {
+            float a = x[2 * i], b = x[2 * i + 1];
+            x[2 * i] = a * cos[i] - b * sin[i];
+            x[2 * i + 1] = b * cos[i] + a * sin[i];
+        }
+    } else {
+        float *restrict y = x + n_pairs, *restrict z = x;
+        for (size_t i = 0; i < n_pairs; i++) {
+            float a = z[i], b = y[i];
+            z[i] = a * cos[i] - b * sin[i];
+            y[i] = b * cos[i] + a * sin[i];
+        }
+    }
+}
 
 /* The specification's own functions, for slots that an instruction set leaves alone and for the ends of arrays. */
 #define K(name, ret, args) ret qd_c_##name args;

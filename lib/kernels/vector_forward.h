@@ -82,14 +82,22 @@ static void v_softmax(float *x, size_t n) {
     for (; i < n; i++) x[i] *= scale;
 }
 
-static double v_nll(const float *x, size_t n, size_t target) {
-    qd_lse total = {-FLT_MAX, 0};
+static void v_lse_part(const float *x, size_t n, qd_lse *row) {
+    float top = -INFINITY;
+    size_t block = 0;
     for (size_t first = 0; first < n; first += QD_ROW_BLOCK) {
         size_t m = n - first < QD_ROW_BLOCK ? n - first : QD_ROW_BLOCK;
-        float shift = qd_max(v_max_of(x + first, m), -FLT_MAX);
-        qd_lse_add(&total, shift, v_exp_sum(x + first, m, shift, NULL, true));
+        float max = v_max_of(x + first, m) + 0.0f, shift = qd_max(max, -FLT_MAX);
+        if (max > top) top = max, block = first;
+        qd_lse_add(row, shift, v_exp_sum(x + first, m, shift, NULL, true));
     }
-    return qd_lse_nll(&total, x[target]);
+    qd_lse_part_end(row, x, n, top, block);
+}
+
+static double v_nll(const float *x, size_t n, size_t target) {
+    qd_lse row = QD_LSE;
+    v_lse_part(x, n, &row);
+    return qd_lse_nll(&row, x[target]);
 }
 
 /* c + x * k, a pair of coefficients. */
@@ -221,56 +229,4 @@ static double v_js_divergence(const float *p, const float *q, size_t n) {
     }
     double js = 0.25 * vd_fold(total);
     return js < INFINITY ? js : (double)NAN;
-}
-
-/* The GELU in two halves, as exp. */
-static inline v_reduced vf_gelu_reduce(vf v) {
-    vf cubic = vf_add(vf_mul(vf_mul(v, v), vf_set(QD_GELU_CUBIC)), vf_set(1.0f));
-    return vf_exp_reduce(vf_mul(vf_mul(v, vf_set(QD_GELU_SCALE)), cubic), false);
-}
-
-static inline vf vf_gelu_finish(vf v, v_reduced x) {
-    return vf_div(v, vf_add(vf_exp_finish(x), vf_set(1.0f)));
-}
-
-static void v_bias_gelu_tanh(float *x, const float *bias, size_t n_rows, size_t n_columns) {
-    size_t full = n_columns - n_columns % QD_STEP;
-    for (size_t i = 0; i < n_rows; i++, x += n_columns) {
-        if (full) {
-            vf v = vf_add(vf_load(x), vf_load(bias));
-            v_reduced now = vf_gelu_reduce(v);
-            for (size_t j = QD_STEP; j < full; j += QD_STEP) {
-                vf w = vf_add(vf_load(x + j), vf_load(bias + j));
-                v_reduced next = vf_gelu_reduce(w);
-                vf_store(x + j - QD_STEP, vf_gelu_finish(v, now));
-                v = w;
-                now = next;
-            }
-            vf_store(x + full - QD_STEP, vf_gelu_finish(v, now));
-        }
-        qd_c_bias_gelu_tanh(x + full, bias + full, 1, n_columns - full);
-    }
-}
-
-static void v_layer_norm(const float *x, size_t n, float epsilon, const float *weight, const float *bias, float *out) {
-    vd sum = vd_from(vf_set(0.0f)), squares = sum;
-    size_t full = n - n % QD_STEP;
-    for (size_t i = 0; i < full; i += QD_STEP) sum = vd_add(sum, vd_from(vf_load(x + i)));
-    if (full < n) sum = vd_add(sum, vd_from(vf_part(x + full, n - full, 0.0f)));
-    double mean = vd_fold(sum) / (double)n;
-    float rounded = (float)mean;
-    vf center = vf_set(rounded);
-    for (size_t i = 0; i < n; i += QD_STEP) {
-        vf v = i < full ? vf_load(x + i) : vf_part(x + i, n - i, rounded);
-        vd d = vd_from(vf_sub(v, center));
-        squares = vd_add(squares, vd_mul(d, d));
-    }
-    float scale = qd_layer_norm_scale(vd_fold(squares), n, mean, rounded, epsilon);
-    vf factor = vf_set(scale);
-    size_t i = 0;
-    for (; i + QD_STEP <= n; i += QD_STEP) {
-        vf y = vf_mul(vf_mul(vf_sub(vf_load(x + i), center), factor), vf_load(weight + i));
-        vf_store(out + i, vf_add(y, vf_load(bias + i)));
-    }
-    for (; i < n; i++) out[i] = (x[i] - rounded) * scale * weight[i] + bias[i];
 }

@@ -64,7 +64,7 @@ static qdisp_status block(const qd_block *b) {
 
     qd_layer_norm(b, b->h, QD_SLOT_MLP_NORM, b->normed);
     QD_TRY(qd_linear_run(b, QD_SLOT_MLP_UP, b->normed, false, b->wide));
-    b->kernels->bias_gelu_tanh(b->wide, b->weights[QD_SLOT_MLP_UP_BIAS], n_rows, c->n_ff);
+    b->kernels->bias_act(QD_ACT_GELU_TANH, b->wide, b->weights[QD_SLOT_MLP_UP_BIAS], n_rows, c->n_ff);
     if (c->residual_normed) {
         for (size_t i = 0; i < n; i++) b->h[i] = b->normed[i];
     }

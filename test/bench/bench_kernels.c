@@ -193,15 +193,66 @@ static void run_js_divergence(const qd_kernels *k, const work *w) {
     for (size_t i = 0; i + 512 <= w->n; i += 512) sink = k->js_divergence(w->x + i, w->y + i, 512);
 }
 
-static void run_bias_gelu_tanh(const qd_kernels *k, const work *w) {
+static void run_lse_part(const qd_kernels *k, const work *w) {
+    qd_lse row = QD_LSE;
+    for (size_t i = 0; i + QD_LSE_BLOCK <= w->n; i += QD_LSE_BLOCK) k->lse_part(w->x + i, QD_LSE_BLOCK, &row);
+    sink = row.sum;
+}
+
+static void run_softmax_grad(const qd_kernels *k, const work *w) {
+    for (size_t i = 0; i + 512 <= w->n; i += 512) k->softmax_grad(w->x + i, w->y + i, 512, w->out + i);
+}
+
+static void run_bias_act(const qd_kernels *k, const work *w) {
     memcpy(w->out, w->x, w->n * sizeof(float));
-    k->bias_gelu_tanh(w->out, w->y, w->n / COLUMNS, COLUMNS);
+    k->bias_act(QD_ACT_GELU_TANH, w->out, w->y, w->n / COLUMNS, COLUMNS);
+}
+
+static void run_act_gated(const qd_kernels *k, const work *w) {
+    k->act_gated(QD_ACT_SILU, w->x, w->y, w->n, w->out);
+}
+
+static void run_act_grad(const qd_kernels *k, const work *w) {
+    k->act_grad(QD_ACT_GELU_ERF, w->x, w->y, w->n, w->out);
+}
+
+static void run_act_gated_grad(const qd_kernels *k, const work *w) {
+    k->act_gated_grad(QD_ACT_SILU, w->x, w->y, w->x, w->n / 2, w->out, w->out + w->n / 2);
+}
+
+static void run_scale_softcap(const qd_kernels *k, const work *w) {
+    memcpy(w->out, w->x, w->n * sizeof(float));
+    k->scale_softcap(w->out, w->n, 0.125f, 50.0f);
 }
 
 static void run_layer_norm(const qd_kernels *k, const work *w) {
     for (size_t i = 0; i + COLUMNS <= w->n; i += COLUMNS) {
         k->layer_norm(w->x + i, COLUMNS, 1e-5f, w->y, w->y, w->out + i);
     }
+}
+
+static void run_layer_norm_grad(const qd_kernels *k, const work *w) {
+    for (size_t i = 0; i + COLUMNS <= w->n; i += COLUMNS) {
+        k->layer_norm_grad(w->x + i, COLUMNS, 1e-5f, w->y, w->y + i, w->out + i);
+    }
+}
+
+static void run_rms_norm(const qd_kernels *k, const work *w) {
+    for (size_t i = 0; i + COLUMNS <= w->n; i += COLUMNS) {
+        k->rms_norm(w->x + i, COLUMNS, 1e-5f, w->y, 0.0f, w->out + i);
+    }
+}
+
+static void run_rms_norm_grad(const qd_kernels *k, const work *w) {
+    for (size_t i = 0; i + COLUMNS <= w->n; i += COLUMNS) {
+        k->rms_norm_grad(w->x + i, COLUMNS, 1e-5f, w->y, 0.0f, w->y + i, w->out + i);
+    }
+}
+
+/* Heads of 128; of the "angles" only the speed counts, so x grows little: |cos| and |sin| are small. */
+static void run_rope(const qd_kernels *k, const work *w) {
+    memcpy(w->out, w->x, w->n * sizeof(float));
+    for (size_t i = 0; i + 128 <= w->n; i += 128) k->rope(w->out + i, w->y, w->y + 64, 64, false);
 }
 
 static void run_philox(const qd_kernels *k, const work *w) {
@@ -240,12 +291,22 @@ static void run_philox(const qd_kernels *k, const work *w) {
 #define COST_unpack_bits 1.5, 1, 1
 #define COST_scale_codes 5, 1, 1
 #define COST_quantize_pack 4.5, 1, 1
-#define COST_softmax 16, 1, 0, 26 /* with the copy that renews its input, as for bias_gelu_tanh */
+#define COST_softmax 16, 1, 0, 26 /* with the copy that renews its input, as for others that work in place */
 #define COST_nll 4, 1, 1, 25
 #define COST_softmax_kl 8, 1, 1, 76
 #define COST_js_divergence 8, 1, 1, 64
-#define COST_bias_gelu_tanh 16, 1, 0, 31
+#define COST_lse_part 4, 1, 0, 25
+#define COST_softmax_grad 12, 1, 0
+#define COST_bias_act 16, 1, 0, 31
+#define COST_act_gated 12, 1, 0, 26
+#define COST_act_grad 12, 1, 0, 60
+#define COST_act_gated_grad 10, 0.5, 0, 60
+#define COST_scale_softcap 16, 1, 0, 44
 #define COST_layer_norm 8, 1, 0
+#define COST_layer_norm_grad 12, 1, 0
+#define COST_rms_norm 8, 1, 0
+#define COST_rms_norm_grad 12, 1, 0
+#define COST_rope 16, 1, 0
 #define COST_philox 4, 1, 0
 
 static const bench benches[] = {

@@ -600,16 +600,16 @@ TEST(js_divergence_at_the_edges) {
 TEST(gelu) {
     float zero[1] = {0}, ends[4] = {-1e30f, 1e30f, -20.0f, 20.0f};
     for (int i = 0; i < N; i++) x[i] = out[i] = (float)(i - N / 2) * 0.004f;
-    c->bias_gelu_tanh(out, zero, N, 1);
+    c->bias_act(QD_ACT_GELU_TANH, out, zero, N, 1);
     for (int i = 0; i < N; i++) {
         double v = (double)x[i], u = 0.7978845608028654 * v * (1 + 0.044715 * v * v), want = v / (1 + exp(-2 * u));
         /* the argument 2u has five roundings, so exp(-2u) is off by 5 u |2u|; exp, sum, quotient 4 u more */
         CHECK_WITHIN(out[i], want, (10 * fabs(u) + 5) * U * fabs(want) + (double)FLT_MIN);
     }
-    c->bias_gelu_tanh(ends, zero, 4, 1);
+    c->bias_act(QD_ACT_GELU_TANH, ends, zero, 4, 1);
     CHECK(ends[0] == 0.0f && ends[1] == 1e30f && ends[2] == 0.0f && ends[3] == 20.0f);
     float rows[4] = {1, 2, 3, 4}, bias[2] = {10, -1};
-    c->bias_gelu_tanh(rows, bias, 2, 2);
+    c->bias_act(QD_ACT_GELU_TANH, rows, bias, 2, 2);
     CHECK(rows[0] == 11.0f && rows[2] == 13.0f && rows[1] < 0.85f && rows[3] < 3.0f);
 }
 
