@@ -11,9 +11,9 @@ extern "C" {
 /* An immutable tokenizer; any number of threads may use it at once. */
 typedef struct qdisp_tokenizer qdisp_tokenizer;
 
-/* Opens tokenizer.json (a path to the file, or to the folder that holds it; at most 256 MiB). Kinds: byte-level BPE.
- * Ids are those of Hugging Face tokenizers 0.23; a file where an added token's stated id is another one is refused.
- * truncation, padding and post_processor are not applied.
+/* Opens tokenizer.json (a path to the file, or to the folder that holds it; at most 256 MiB). Kinds: byte-level BPE,
+ * Unigram, WordPiece, WordLevel. Ids are those of Hugging Face tokenizers 0.23; a file where an added token's stated id
+ * is another one is refused. truncation and padding are not applied.
  * Errors: ENOTFOUND, EIO, EFORMAT (file, member and reason), EUNSUPPORTED (names the part), ENOMEM.
  * Cost: a parse of the file, and one encoding of every token; memory in proportion to the file. */
 QDISP_API qdisp_status qdisp_tokenizer_open(qdisp_ctx *ctx, const char *path, qdisp_tokenizer **out);
@@ -40,6 +40,14 @@ QDISP_API size_t qdisp_tokenizer_n_vocab(const qdisp_tokenizer *tokenizer);
 /* Id of a token by its vocabulary string, or -1; the string of an id, or NULL (owned by the tokenizer). */
 QDISP_API int32_t qdisp_tokenizer_id(const qdisp_tokenizer *tokenizer, const char *token);
 QDISP_API const char *qdisp_tokenizer_token(const qdisp_tokenizer *tokenizer, int32_t id);
+
+/* What the tokenizer's template (post_processor) puts before and behind a single text, such as [CLS] and [SEP]:
+ * ids[*n_ids], owned by the tokenizer; NULL and 0 where it puts nothing. Encoding leaves them out: a sequence for the
+ * model is prefix, ids, suffix. n_ids may be NULL. */
+QDISP_API const int32_t *qdisp_tokenizer_prefix(const qdisp_tokenizer *tokenizer, size_t *n_ids);
+QDISP_API const int32_t *qdisp_tokenizer_suffix(const qdisp_tokenizer *tokenizer, size_t *n_ids);
+/* Id of the token that hides a word from a masked model: the special "[MASK]" or "<mask>"; -1 if there is none. */
+QDISP_API int32_t qdisp_tokenizer_mask_id(const qdisp_tokenizer *tokenizer);
 
 #ifdef __cplusplus
 }

@@ -75,6 +75,32 @@ void qd_strings_free(qdisp_ctx *ctx, qd_strings *strings);
 bool qd_strings_add(qd_strings *strings, int32_t id, const char *str, size_t len);
 int32_t qd_strings_find(const qd_strings *strings, const void *str, size_t len);
 
+/* ---- strings by prefix (trie.c) ---- */
+
+typedef struct qd_trie_node {
+    int32_t base;   /* the child by byte b is at base + b */
+    int32_t parent; /* -1: the root; < -1: no node */
+    int32_t value;  /* id of the string that ends here, or -1 */
+} qd_trie_node;
+
+typedef struct qd_trie {
+    qd_trie_node *nodes; /* the root first; base + 255 of every node is inside */
+    size_t n_nodes;
+} qd_trie;
+
+/* Of the strings with wanted[id] (NULL: all); of equal ones the highest id holds. Errors: ENOMEM, EUNSUPPORTED. */
+qdisp_status qd_trie_new(qdisp_ctx *ctx, const qd_strings *strings, const bool *wanted, qd_trie *out);
+void qd_trie_free(qdisp_ctx *ctx, qd_trie *trie);
+/* The node below `node` by bytes[n], or -1. */
+int32_t qd_trie_walk(const qd_trie *trie, int32_t node, const void *bytes, size_t n);
+/* Id of a string that is not empty, or -1. */
+int32_t qd_trie_find(const qd_trie *trie, const void *bytes, size_t n);
+
+static inline int32_t qd_trie_child(const qd_trie *trie, int32_t node, uint8_t byte) {
+    int32_t child = trie->nodes[node].base + byte;
+    return trie->nodes[child].parent == node ? child : -1;
+}
+
 /* ---- patterns (pattern.c) ---- */
 
 typedef enum qd_behavior { QD_REMOVED, QD_ISOLATED, QD_MERGED_PREVIOUS, QD_MERGED_NEXT, QD_CONTIGUOUS } qd_behavior;
@@ -194,7 +220,24 @@ typedef struct qd_tokenizer_kind {
     qdisp_status (*encode)(qd_encoder *encoder, const void *model, const qd_text *text, size_t begin, size_t end);
 } qd_tokenizer_kind;
 
-extern const qd_tokenizer_kind qd_tokenizer_bpe;
+extern const qd_tokenizer_kind qd_tokenizer_bpe, qd_tokenizer_unigram, qd_tokenizer_wordpiece,
+    qd_tokenizer_wordlevel;
+
+/* The same models from memory, for vocabularies that are not in a tokenizer.json: tokenizer->strings and in_model are
+ * filled and outlive the model, place names the file; *out goes to tokenizer->model, and tokenizer->kind is the row
+ * above. unk_id: -1 for none (a text that needs one is then refused). */
+/* scores: [strings.n], finite where in_model. byte_fallback: unknown characters become "<0x00>".."<0xFF>". */
+qdisp_status qd_unigram_new(const qd_place *place, const qdisp_tokenizer *tokenizer, const double *scores,
+                             int32_t unk_id, bool byte_fallback, void **out);
+/* prefix: what tokens inside a word begin with; words of more than max_chars characters are unknown. */
+qdisp_status qd_wordpiece_new(const qd_place *place, const qdisp_tokenizer *tokenizer, int32_t unk_id,
+                               const char *prefix, size_t n_prefix, size_t max_chars, void **out);
+qdisp_status qd_wordlevel_new(const qd_place *place, const qdisp_tokenizer *tokenizer, int32_t unk_id, void **out);
+/* Fails: a word that begins at text[at] has no token and there is no unknown token. */
+qdisp_status qd_tokenizer_unknown(qd_encoder *encoder, const qd_text *text, size_t at);
+/* Id of json.unk_token in the model, -1 if it is not there. */
+qdisp_status qd_tokenizer_read_unk(const qd_place *place, const qdisp_tokenizer *tokenizer, const json_t *json,
+                                   int32_t *id);
 
 /* ---- BPE made from memory (tokenizer_bpe.c), for any source of vocabulary and merges ---- */
 
@@ -249,6 +292,8 @@ struct qdisp_tokenizer {
     qd_strings decoded; /* bytes of each token after the decoder; not hashed */
     char *decoded_pool;
     int32_t unk_id;     /* the token for what has none, or -1 */
+    int32_t *template_ids; /* what stands before a text, then what stands behind it (template.c) */
+    size_t n_before, n_after;
     bool join_spaces;   /* no decoder: tokens joined by spaces, as the reference does */
     qd_added_set raw, normalized; /* contents borrowed from strings, or own where normalizing changed them */
     qd_normalizer *normalizer;
@@ -258,6 +303,14 @@ struct qdisp_tokenizer {
 qdisp_tokenizer *qd_tokenizer_ref(const qdisp_tokenizer *tokenizer);
 /* One byte of a character of several, or a token <0xXX> of byte fallback. */
 bool qd_tokenizer_is_byte(const qdisp_tokenizer *tokenizer, int32_t id);
+
+/* ---- what stands around a text (template.c) ---- */
+
+/* json: a post_processor; null or absent leaves the tokenizer without a template. tokenizer->strings is filled. */
+qdisp_status qd_template_read(const qd_place *place, qdisp_tokenizer *tokenizer, const json_t *json);
+/* The same from memory: ids of tokens, copied. */
+qdisp_status qd_template_make(qdisp_tokenizer *tokenizer, const int32_t *before, size_t n_before, const int32_t *after,
+                              size_t n_after);
 
 /* GPT-2's alphabet: the code point that stands for a byte, and back (-1: none). */
 int32_t qd_byte_level_char(uint8_t byte);

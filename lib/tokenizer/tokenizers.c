@@ -1,15 +1,16 @@
 /* tokenizers.c - opens tokenizer.json: the table of model types, the vocabulary and the added tokens.
  *
  * Ids are those that the reference gives, not those that added_tokens states; where the two differ the file is refused,
- * since a model trained with one would be fed the other. Members that act only on request or after tokenizing
- * (truncation, padding, post_processor) are not read: nothing is truncated, padded or framed here.
+ * since a model trained with one would be fed the other. Members that act only on request (truncation, padding) are not
+ * read: nothing is truncated or padded here.
  *
  * Untrusted input: jansson stops at 2048 levels of nesting and checks UTF-8; ids must be below the file's size in
  * bytes, so memory stays in proportion to the file. */
 #include "tokenizer/tokenizer.h"
 #include <string.h>
 
-static const qd_tokenizer_kind *const KINDS[] = {&qd_tokenizer_bpe};
+static const qd_tokenizer_kind *const KINDS[] = {&qd_tokenizer_bpe, &qd_tokenizer_unigram, &qd_tokenizer_wordpiece,
+                                               &qd_tokenizer_wordlevel};
 
 #define MAX_ADDED_BYTES 1024 /* of one added token: bounds the matching at a position */
 
@@ -73,12 +74,29 @@ static qdisp_status check_entry(const loader *l, const char *token, const json_t
     return check_id(l, member, value, id);
 }
 
+/* Unigram's vocabulary: [[token, score], ...]. */
+static qdisp_status measure_list(loader *l, size_t *n_ids, size_t *n_pool) {
+    const json_t *item;
+    size_t i;
+    json_array_foreach(l->vocab, i, item) {
+        const json_t *token = json_array_get(item, 0);
+        if (!json_is_string(token)) {
+            return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: model.vocab[%zu]: not a token and its score",
+                           l->place.file, i);
+        }
+        *n_pool += json_string_length(token) + 1;
+    }
+    *n_ids = json_array_size(l->vocab);
+    return QDISP_OK;
+}
+
 /* Sizes first, so that every table is made once. */
 static qdisp_status measure(loader *l, size_t *n_ids, size_t *n_pool) {
     const char *token;
     json_t *value;
     int32_t id = 0;
     *n_ids = *n_pool = 0;
+    if (json_is_array(l->vocab)) QD_TRY(measure_list(l, n_ids, n_pool));
     json_object_foreach((json_t *)l->vocab, token, value) {
         QD_TRY(check_entry(l, token, value, &id));
         if ((size_t)id >= *n_ids) *n_ids = (size_t)id + 1;
@@ -108,7 +126,27 @@ static qdisp_status measure(loader *l, size_t *n_ids, size_t *n_pool) {
     return QDISP_OK;
 }
 
+static qdisp_status read_list(loader *l, size_t *used) {
+    qdisp_tokenizer *t = l->t;
+    const json_t *item;
+    size_t i;
+    json_array_foreach(l->vocab, i, item) {
+        const json_t *token = json_array_get(item, 0);
+        size_t n = json_string_length(token);
+        char *to = t->pool + *used;
+        memcpy(to, json_string_value(token), n + 1);
+        if (!qd_strings_add(&t->strings, (int32_t)i, to, n)) {
+            return qd_fail(l->place.ctx, QDISP_EUNSUPPORTED, "%s: model.vocab[%zu]: '%.40s' is there twice",
+                           l->place.file, i, to);
+        }
+        t->in_model[i] = true;
+        *used += n + 1;
+    }
+    return QDISP_OK;
+}
+
 static qdisp_status read_vocab(loader *l, size_t *used) {
+    if (json_is_array(l->vocab)) return read_list(l, used);
     qdisp_tokenizer *t = l->t;
     const char *token;
     json_t *value;
@@ -315,6 +353,10 @@ static void read_unk(loader *l) {
         l->t->unk_id = (int32_t)json_integer_value(id);
 }
 
+static size_t vocab_size(const loader *l) {
+    return json_is_array(l->vocab) ? json_array_size(l->vocab) : json_object_size(l->vocab);
+}
+
 static qdisp_status check_members(loader *l) {
     const qd_place *place = &l->place;
     if (!json_is_object(l->root)) {
@@ -333,11 +375,12 @@ static qdisp_status check_members(loader *l) {
     for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++) known = known || !strcmp(type, KINDS[i]->name);
     if (!known) return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: model: type '%.40s'", place->file, type);
     l->vocab = json_object_get(l->model, "vocab");
-    if (!json_is_object(l->vocab)) {
+    bool is_list = type && !strcmp(type, qd_tokenizer_unigram.name);
+    if (!(is_list ? json_is_array(l->vocab) : json_is_object(l->vocab))) {
         return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model.vocab: %s", place->file,
-                       l->vocab ? "not an object" : "missing");
+                       !l->vocab ? "missing" : is_list ? "not an array" : "not an object");
     }
-    if (!json_object_size(l->vocab)) return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model.vocab: empty", place->file);
+    if (!vocab_size(l)) return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model.vocab: empty", place->file);
     l->added = json_object_get(l->root, "added_tokens");
     if (l->added && !json_is_null(l->added) && !json_is_array(l->added)) {
         return qd_fail(place->ctx, QDISP_EFORMAT, "%s: added_tokens: not an array", place->file);
@@ -364,10 +407,12 @@ static qdisp_status load(loader *l) {
     QD_TRY(qd_normalizer_new(&place, json_object_get(l->root, "normalizer"), &t->normalizer));
     place.member = "pre_tokenizer";
     QD_TRY(qd_pretokenizer_new(&place, json_object_get(l->root, "pre_tokenizer"), &t->pretokenizer));
-    QD_TRY(read_added(l, json_object_size(l->vocab), &used));
+    QD_TRY(read_added(l, vocab_size(l), &used));
     QD_TRY(read_decoder(l, json_object_get(l->root, "decoder"), &byte_level));
     QD_TRY(make_decoded(l, byte_level));
     read_unk(l);
+    place.member = "post_processor";
+    QD_TRY(qd_template_read(&place, t, json_object_get(l->root, "post_processor")));
     return read_kind(l);
 }
 
@@ -438,6 +483,7 @@ void qdisp_tokenizer_free(qdisp_tokenizer *t) {
     qd_free(ctx, t->pool);
     qd_free(ctx, t->in_model);
     qd_free(ctx, t->special);
+    qd_free(ctx, t->template_ids);
     qd_free(ctx, t);
     qdisp_ctx_free(ctx);
 }

@@ -40,7 +40,7 @@ static const struct {
     {"merge_triple", QDISP_EFORMAT, {"model.merges[0]", NULL}},
     {"merge_unknown_token", QDISP_EFORMAT, {"model.merges[0]: token 'qq'", NULL}},
     {"merge_unknown_result", QDISP_EFORMAT, {"model.merges[0]: result 'ac'", NULL}},
-    {"type_unigram", QDISP_EUNSUPPORTED, {"model: type 'Unigram'", NULL}},
+    {"type_unigram", QDISP_EFORMAT, {"model.vocab: not an array", NULL}},
     {"type_number", QDISP_EFORMAT, {"model.type: not a string", NULL}},
     {"dropout", QDISP_EUNSUPPORTED, {"model.dropout", NULL}},
     {"byte_fallback", QDISP_EFORMAT, {"model.byte_fallback: not a boolean", NULL}},

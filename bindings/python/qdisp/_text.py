@@ -17,7 +17,7 @@ class Tokenizer:
     """An immutable tokenizer, identical to the model's own; any number of threads may use it at once.
 
     Args:
-        path: a tokenizer.json (byte-level BPE), or the folder that holds it.
+        path: a tokenizer.json, or the folder that holds it.
 
     Errors: Error (ENOTFOUND, EIO, EFORMAT: file, member and reason; EUNSUPPORTED: names the part).
     """
@@ -26,12 +26,14 @@ class Tokenizer:
         self._ctx = context()
         self._handle, = self._ctx.call("qdisp_tokenizer_open", self._ctx.handle, c_path(path))
 
-    def encode(self, text: str | bytes, offsets: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Token ids of a text, int32 [n], without special tokens around it; added tokens in the text are recognized.
+    def encode(self, text: str | bytes, offsets: bool = False,
+               special: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Token ids of a text, int32 [n]; added tokens in the text are recognized.
 
         Args:
             text: str, or UTF-8 as bytes.
             offsets: also return where each token begins, int64 [n], in bytes of the UTF-8 text.
+            special: with the template's tokens around it (`prefix` and `suffix`); they begin at 0 and at its end.
 
         Errors: TypeError; Error (EENCODING: bytes that are not UTF-8, with their offset), UnicodeEncodeError (a lone
         surrogate in a str).
@@ -49,7 +51,12 @@ class Tokenizer:
             if n_ids <= capacity:
                 break
             capacity = n_ids  # a normalizer made the text longer
-        return (ids[:n_ids].copy(), starts[:n_ids].astype(np.int64)) if offsets else ids[:n_ids].copy()
+        ids, starts = ids[:n_ids].copy(), starts[:n_ids].astype(np.int64)
+        if special:
+            prefix, suffix = self.prefix, self.suffix
+            ids = np.concatenate([prefix, ids, suffix]).astype(np.int32)
+            starts = np.concatenate([np.zeros(len(prefix), np.int64), starts, np.full(len(suffix), len(data))])
+        return (ids, starts) if offsets else ids
 
     def decode(self, ids: Any, skip_special: bool = False) -> str:
         """The text of token ids; bytes that are not UTF-8 together become U+FFFD.
@@ -83,6 +90,27 @@ class Tokenizer:
     def token(self, id: int) -> str | None:
         """String in the vocabulary of an id, None outside it."""
         return text(lib.qdisp_tokenizer_token(self._handle, whole(id, "id", -(2**31), 2**31 - 1)))
+
+    def _template(self, function: Any) -> list[int]:
+        n_ids = ffi.new("size_t *")
+        ids = function(self._handle, n_ids)
+        return [ids[i] for i in range(n_ids[0])]
+
+    @property
+    def prefix(self) -> list[int]:
+        """Ids that the tokenizer's template puts before a text."""
+        return self._template(lib.qdisp_tokenizer_prefix)
+
+    @property
+    def suffix(self) -> list[int]:
+        """Ids that the tokenizer's template puts behind a text."""
+        return self._template(lib.qdisp_tokenizer_suffix)
+
+    @property
+    def mask_id(self) -> int | None:
+        """Id of the token that hides a word from a masked model, None if there is none."""
+        id = lib.qdisp_tokenizer_mask_id(self._handle)
+        return None if id < 0 else id
 
     def __repr__(self) -> str:
         return f"<Tokenizer: {self.n_vocab} tokens>"
