@@ -12,7 +12,7 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$root"
-for program in reference kernels; do
+for program in reference rows kernels; do
     $cc -std=c11 -D_GNU_SOURCE -O2 -ffp-contract=off -Iinclude -Ilib -Itest -static "test/kernels/test_$program.c" \
         lib/kernels/{cpu,isas,load,kernels_c,kernels_neon}.c lib/kernels/c_*.c -lm -o "$folder/$program"
 done
@@ -22,4 +22,5 @@ if ! command -v qemu-aarch64 >/dev/null; then
     exit 0
 fi
 qemu-aarch64 "$folder/reference"
+qemu-aarch64 "$folder/rows"
 qemu-aarch64 "$folder/kernels" | sed 's/^skipped .*//'

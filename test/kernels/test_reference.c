@@ -417,6 +417,35 @@ TEST(nll) {
     CHECK(c->nll(&one, 1, 0) == 0.0 && c->nll(far, 3, 1) == 0.0 && c->nll(far, 3, 2) == (double)1e30f);
 }
 
+/* The bits of one part, if cut at whole blocks; and near them if not. The largest element is the first of its like. */
+TEST(log_sum_exp_in_parts) {
+    const size_t sizes[] = {N, QD_LSE_BLOCK, 2 * QD_LSE_BLOCK, 100, 1};
+    input_fill(NORMAL, 41, x, N);
+    for (int kind = 0; kind < 3; kind++) {
+        if (kind == 1) x[4711] = x[4722] = 9.0f;
+        if (kind == 2) x[17] = x[4098] = 10.0f;
+        long double below;
+        double want = (double)lse_of(x, N, &below);
+        size_t top = 0;
+        for (size_t i = 0; i < N; i++) top = x[i] > x[top] ? i : top;
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            qd_lse row = QD_LSE;
+            for (size_t i = 0; i < N; i += sizes[s]) c->lse_part(x + i, N - i < sizes[s] ? N - i : sizes[s], &row);
+            CHECK(row.n == N && row.i_top == top && row.top == x[top]);
+            CHECK_WITHIN(qd_lse_nll(&row, 0), want, (9 + below) * U + 1e-15L * (1 + fabs(want)));
+            if (s < 3) CHECK(qd_lse_nll(&row, x[3]) == c->nll(x, N, 3));
+        }
+    }
+    const float none[2] = {-INFINITY, -INFINITY}, bad[2] = {1, NAN};
+    qd_lse row = QD_LSE;
+    c->lse_part(none, 2, &row);
+    CHECK(isnan(qd_lse_nll(&row, 0)));
+    c->lse_part(x, N, &row); /* rows of -inf add nothing */
+    CHECK_WITHIN(qd_lse_nll(&row, x[3]), c->nll(x, N, 3), 20 * U);
+    c->lse_part(bad, 2, &row);
+    CHECK(isnan(qd_lse_nll(&row, 0)));
+}
+
 TEST(nll_of_what_is_not_finite) {
     for (size_t i = 0; i < N; i++) x[i] = i < 3000 ? -INFINITY : 1.0f; /* the first block holds nothing */
     CHECK_NEAR(c->nll(x, N, 4000), log(N - 3000), U);
@@ -597,49 +626,6 @@ TEST(js_divergence_at_the_edges) {
     }
 }
 
-TEST(gelu) {
-    float zero[1] = {0}, ends[4] = {-1e30f, 1e30f, -20.0f, 20.0f};
-    for (int i = 0; i < N; i++) x[i] = out[i] = (float)(i - N / 2) * 0.004f;
-    c->bias_act(QD_ACT_GELU_TANH, out, zero, N, 1);
-    for (int i = 0; i < N; i++) {
-        double v = (double)x[i], u = 0.7978845608028654 * v * (1 + 0.044715 * v * v), want = v / (1 + exp(-2 * u));
-        /* the argument 2u has five roundings, so exp(-2u) is off by 5 u |2u|; exp, sum, quotient 4 u more */
-        CHECK_WITHIN(out[i], want, (10 * fabs(u) + 5) * U * fabs(want) + (double)FLT_MIN);
-    }
-    c->bias_act(QD_ACT_GELU_TANH, ends, zero, 4, 1);
-    CHECK(ends[0] == 0.0f && ends[1] == 1e30f && ends[2] == 0.0f && ends[3] == 20.0f);
-    float rows[4] = {1, 2, 3, 4}, bias[2] = {10, -1};
-    c->bias_act(QD_ACT_GELU_TANH, rows, bias, 2, 2);
-    CHECK(rows[0] == 11.0f && rows[2] == 13.0f && rows[1] < 0.85f && rows[3] < 3.0f);
-}
-
-static void check_layer_norm(enum input_kind kind) {
-    double mean = 0, variance = 0;
-    input_fill(kind, 9, x, N);
-    input_fill(NORMAL, 10, y, N);
-    for (size_t i = 0; i < N; i++) mean += (double)x[i] / N;
-    for (size_t i = 0; i < N; i++) variance += pow((double)x[i] - mean, 2) / N;
-    double rstd = 1 / sqrt(variance + 1e-5);
-    c->layer_norm(x, N, 1e-5f, y, y, out);
-    for (size_t i = 0; i < N; i++) {
-        double d = ((double)x[i] - mean) * rstd, want = d * (double)y[i] + (double)y[i];
-        /* x - mean and the mean are rounded (u |x| and u |mean|), then four roundings of the result */
-        double weight = fabs((double)y[i]), inputs = fabs((double)x[i]) + fabs(mean);
-        double bound = (2 * inputs * rstd * weight + 4 * (fabs(want) + weight)) * U;
-        CHECK_WITHIN(out[i], want, bound);
-    }
-}
-
-TEST(layer_norm) {
-    check_layer_norm(NORMAL);
-    check_layer_norm(WEIGHTS);
-    check_layer_norm(SHIFTED);
-    for (size_t i = 0; i < N; i++) x[i] = 1234.567f, y[i] = 1.0f;
-    memset(out, 0, sizeof out);
-    c->layer_norm(x, N, 1e-5f, y, out, out);
-    for (size_t i = 0; i < N; i++) CHECK(out[i] == 0.0f); /* constant rows give the bias to the bit */
-}
-
 TEST(blocks_at_any_alignment) {
     static char bytes[4 * N + 4];
     static float buffer[N];
@@ -681,14 +667,13 @@ int main(void) {
     RUN(exp_is_within_an_ulp);
     RUN(softmax);
     RUN(nll);
+    RUN(log_sum_exp_in_parts);
     RUN(nll_of_what_is_not_finite);
     RUN(softmax_kl_of_near_and_far_rows);
     RUN(softmax_kl_ignores_an_offset);
     RUN(softmax_kl_of_what_is_not_finite);
     RUN(js_divergence_of_near_and_far_rows);
     RUN(js_divergence_at_the_edges);
-    RUN(gelu);
-    RUN(layer_norm);
     RUN(blocks_at_any_alignment);
     return TEST_END();
 }
