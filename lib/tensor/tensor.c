@@ -32,6 +32,16 @@ uint64_t qd_tensor_n_elements(const qdisp_tensor *tensor) {
     return n;
 }
 
+bool qd_tensor_set_shape(qdisp_tensor *tensor, const uint64_t *shape, size_t n_dims) {
+    size_t n_folded = n_dims > 4 ? n_dims - 4 : 0;
+    uint64_t folded = 1;
+    for (size_t i = 0; i < n_folded; i++)
+        if (qd_mul_overflows(folded, shape[i], &folded)) return false;
+    tensor->n_dims = (uint32_t)(n_dims - n_folded);
+    for (uint32_t i = 0; i < tensor->n_dims; i++) tensor->shape[i] = shape[n_folded + i];
+    return n_folded == 0 || !qd_mul_overflows(tensor->shape[0], folded, &tensor->shape[0]);
+}
+
 void qd_tensor_matrix(const qdisp_tensor *tensor, size_t *n_rows, size_t *n_columns) {
     uint64_t n = qd_tensor_n_elements(tensor), last = tensor->n_dims ? tensor->shape[tensor->n_dims - 1] : 1;
     *n_columns = (size_t)last;

@@ -100,6 +100,11 @@ qdisp_status qd_tensor_file_pack(qd_tensor_file *file, qdisp_tensor *tensor, qd_
  * that lie at tensor->data. */
 unsigned qd_minifloat_bits(const char *name);
 qdisp_status qd_minifloat_pack(qd_tensor_file *file, qdisp_tensor *tensor, const char *name);
+/* Makes tensor, its shape and data set, of dtype F32, F16 or BF16, the packed one of elements that lie strides[n_dims]
+ * elements apart. n_bytes: of the elements. The caller has checked that all of them lie in the data. */
+qdisp_status qd_strided_pack(qd_tensor_file *file, qdisp_tensor *tensor, const uint64_t strides[4]);
+/* The shape; dimensions beyond 4 are multiplied into the first. false: their product overflows. */
+bool qd_tensor_set_shape(qdisp_tensor *tensor, const uint64_t *shape, size_t n_dims);
 /* Makes tensor one of values that nothing here reads, of the type that format names (copied); others stay usable. */
 qdisp_status qd_tensor_file_other(qd_tensor_file *file, qdisp_tensor *tensor, const char *format, uint64_t n_bytes);
 /* What a person calls the type of a tensor's values: "f32", "Q4_K", "gptq-4bit", "U16" ... */

@@ -1,0 +1,23 @@
+/* test_hostile_torch.c - broken PyTorch checkpoints (make_torch_files.py): each is refused with its name and reason. */
+#include "harness.h"
+
+#include "tensor/tensor.h"
+#include "use_tensors.h"
+
+#define FOLDER QDISP_ROOT "/test/hostile/torch/"
+#define GOOD FOLDER "good.bin"
+
+static qdisp_ctx *ctx;
+
+static qdisp_status open_it(const char *path) {
+    qd_tensor_file *file = NULL;
+    qdisp_status status = qd_tensor_file_open(ctx, path, &file);
+    CHECK((status == QDISP_OK) == (file != NULL));
+    if (file) use_tensors(ctx, file);
+    qd_tensor_file_free(file);
+    return status;
+}
+
+#include "replay.h"
+
+REPLAY_MAIN()
