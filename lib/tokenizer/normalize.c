@@ -30,15 +30,7 @@ struct qd_normalizer {
 static qdisp_status read_replace(const qd_place *place, const json_t *json, step *made) {
     const char *content = NULL;
     QD_TRY(qd_json_string(place, json, "content", true, &content, &made->n_content));
-    const json_t *pattern = json_object_get(json, "pattern");
-    const json_t *literal = json_object_get(pattern, "String"), *regex = json_object_get(pattern, "Regex");
-    const json_t *source = json_is_string(literal) ? literal : regex;
-    if (!json_is_string(source)) {
-        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.pattern: neither String nor Regex", place->file,
-                       place->member);
-    }
-    QD_TRY(qd_pattern_new(place, json_string_value(source), json_string_length(source), source == literal,
-                          &made->pattern));
+    QD_TRY(qd_json_pattern(place, json, &made->pattern));
     made->content = qd_strndup(place->ctx, content, made->n_content);
     return made->content ? QDISP_OK : QDISP_ENOMEM;
 }

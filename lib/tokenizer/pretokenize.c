@@ -50,8 +50,26 @@ static qdisp_status behavior_of(const qd_place *place, const json_t *json, bool 
                    name);
 }
 
-static qdisp_status add(const qd_place *place, qd_pretokenizer *p, const char *pattern, size_t n, bool literal,
-                        step made) {
+qdisp_status qd_metaspace_read(const qd_place *place, const json_t *json, qd_metaspace *out) {
+    static const char *const SCHEMES[] = {"always", "first", "never"}; /* in the order of the enum */
+    const char *scheme = "always";
+    size_t n = 0, i = 0;
+    bool prefix_space = true;
+    out->split = true;
+    QD_TRY(qd_json_char(place, json, "replacement", &out->replacement));
+    QD_TRY(qd_json_string(place, json, "prepend_scheme", false, &scheme, &n));
+    QD_TRY(qd_json_bool(place, json, "add_prefix_space", false, &prefix_space));
+    QD_TRY(qd_json_bool(place, json, "split", false, &out->split));
+    while (i < 3 && strcmp(scheme, SCHEMES[i])) i++;
+    if (i == 3 || (!prefix_space && i != QD_PREPEND_NEVER)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.prepend_scheme: '%.40s'%s", place->file, place->member,
+                       scheme, i == 3 ? " is not known" : " against add_prefix_space = false");
+    }
+    out->prepend = i == 0 ? QD_PREPEND_ALWAYS : i == 1 ? QD_PREPEND_FIRST : QD_PREPEND_NEVER;
+    return QDISP_OK;
+}
+
+static qdisp_status add_step(const qd_place *place, qd_pretokenizer *p, step made) {
     if (p->n == MAX_STEPS) {
         return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: more than %d steps", place->file, place->member,
                        MAX_STEPS);
@@ -59,27 +77,21 @@ static qdisp_status add(const qd_place *place, qd_pretokenizer *p, const char *p
     if (p->byte_level) {
         return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: a step after ByteLevel", place->file, place->member);
     }
-    if (pattern) QD_TRY(qd_pattern_new(place, pattern, n, literal, &made.pattern));
     p->steps[p->n++] = made;
     return QDISP_OK;
 }
 
-static qdisp_status add_regex(const qd_place *place, qd_pretokenizer *p, const char *pattern, qd_behavior behavior) {
-    return add(place, p, pattern, strlen(pattern), false, (step){.behavior = behavior});
+static qdisp_status add_regex(const qd_place *place, qd_pretokenizer *p, const char *pattern, step made) {
+    QD_TRY(add_step(place, p, made));
+    return qd_pattern_new(place, pattern, strlen(pattern), false, &p->steps[p->n - 1].pattern);
 }
 
 static qdisp_status add_split(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
     step made = {0};
     QD_TRY(behavior_of(place, json, true, &made.behavior));
     QD_TRY(qd_json_bool(place, json, "invert", true, &made.invert));
-    const json_t *pattern = json_object_get(json, "pattern");
-    const json_t *literal = json_object_get(pattern, "String"), *regex = json_object_get(pattern, "Regex");
-    const json_t *source = json_is_string(literal) ? literal : regex;
-    if (!json_is_string(source)) {
-        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.pattern: neither String nor Regex", place->file,
-                       place->member);
-    }
-    return add(place, p, json_string_value(source), json_string_length(source), source == literal, made);
+    QD_TRY(add_step(place, p, made));
+    return qd_json_pattern(place, json, &p->steps[p->n - 1].pattern);
 }
 
 static qdisp_status add_byte_level(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
@@ -87,7 +99,7 @@ static qdisp_status add_byte_level(const qd_place *place, qd_pretokenizer *p, co
     bool use_regex = true;
     QD_TRY(qd_json_bool(place, json, "add_prefix_space", true, &made.prefix_space));
     QD_TRY(qd_json_bool(place, json, "use_regex", false, &use_regex));
-    QD_TRY(add(place, p, use_regex ? GPT2 : NULL, sizeof GPT2 - 1, false, made));
+    QD_TRY(use_regex ? add_regex(place, p, GPT2, made) : add_step(place, p, made));
     p->byte_level = true;
     return QDISP_OK;
 }
@@ -114,18 +126,17 @@ static qdisp_status read_steps(const qd_place *place, qd_pretokenizer *p, const 
     if (!strcmp(type, "Digits")) {
         bool individual = false;
         QD_TRY(qd_json_bool(place, json, "individual_digits", true, &individual));
-        return add_regex(place, p, "\\p{N}", individual ? QD_ISOLATED : QD_CONTIGUOUS);
+        return add_regex(place, p, "\\p{N}", (step){.behavior = individual ? QD_ISOLATED : QD_CONTIGUOUS});
     }
     if (!strcmp(type, "Punctuation")) {
         qd_behavior behavior = QD_ISOLATED;
         QD_TRY(behavior_of(place, json, false, &behavior));
-        return add_regex(place, p, PUNCTUATION, behavior);
+        return add_regex(place, p, PUNCTUATION, (step){.behavior = behavior});
     }
     if (!strcmp(type, "Whitespace")) {
-        static const char pattern[] = "[" WORD "]+|[^" WORD "\\s]+";
-        return add(place, p, pattern, sizeof pattern - 1, false, (step){.behavior = QD_REMOVED, .invert = true});
+        return add_regex(place, p, "[" WORD "]+|[^" WORD "\\s]+", (step){.behavior = QD_REMOVED, .invert = true});
     }
-    if (!strcmp(type, "WhitespaceSplit")) return add_regex(place, p, "\\s", QD_REMOVED);
+    if (!strcmp(type, "WhitespaceSplit")) return add_regex(place, p, "\\s", (step){.behavior = QD_REMOVED});
     return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: type '%.40s'", place->file, place->member, type);
 }
 

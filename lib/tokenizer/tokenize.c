@@ -1,4 +1,4 @@
-/* tokenize.c - encoding and decoding with an open tokenizer. */
+/* tokenize.c - encoding with an open tokenizer. */
 #include "tokenizer/tokenizer.h"
 #include <string.h>
 
@@ -108,7 +108,7 @@ static qdisp_status encode_text(qd_encoder *e, const char *bytes, size_t n) {
     return QDISP_OK;
 }
 
-static void encoder_clear(qd_encoder *e) {
+void qd_encoder_clear(qd_encoder *e) {
     qd_matcher_free(e->ctx, e->matcher);
     for (size_t i = 0; i < 2; i++) {
         qd_text_free(e->ctx, &e->norm[i]);
@@ -152,81 +152,8 @@ qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char
             if (starts) memcpy(starts, e.starts, e.n * sizeof *starts);
         }
     }
-    encoder_clear(&e);
+    qd_encoder_clear(&e);
     return status;
-}
-
-/* ---- decoding ---- */
-
-/* Length of the valid character at s[n], or 0 and in *n_bad the length of what becomes one U+FFFD: the longest
- * beginning of a valid character, or one byte (Unicode, "substitution of maximal subparts", as the reference does). */
-static size_t char_length(const uint8_t *s, size_t n, size_t *n_bad) {
-    uint8_t c = s[0];
-    *n_bad = 1;
-    if (c < 0x80) return 1;
-    if (c < 0xC2 || c > 0xF4) return 0;
-    size_t len = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    uint8_t low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80, high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-    for (size_t i = 1; i < len; i++) {
-        if (i >= n || s[i] < low || s[i] > high) return 0;
-        low = 0x80;
-        high = 0xBF;
-        *n_bad = i + 1;
-    }
-    return len;
-}
-
-/* Valid UTF-8 of s[n]; out may be NULL to count. */
-static size_t to_utf8(const uint8_t *s, size_t n, char *out) {
-    size_t n_out = 0;
-    for (size_t i = 0; i < n;) {
-        size_t n_bad, len = char_length(s + i, n - i, &n_bad);
-        if (out) memcpy(out + n_out, len ? (const char *)s + i : "\xEF\xBF\xBD", len ? len : 3);
-        n_out += len ? len : 3;
-        i += len ? len : n_bad;
-    }
-    return n_out;
-}
-
-/* Bytes of all tokens together; out may be NULL to count. */
-static size_t join(const qdisp_tokenizer *t, const int32_t *ids, size_t n_ids, int skip_special, char *out) {
-    size_t n = 0;
-    bool first = true;
-    for (size_t i = 0; i < n_ids; i++) {
-        int32_t id = ids[i];
-        if (!t->decoded.str[id] || (skip_special && t->special[id])) continue;
-        if (t->join_spaces && !first) {
-            if (out) out[n] = ' ';
-            n++;
-        }
-        if (out && t->decoded.len[id]) memcpy(out + n, t->decoded.str[id], t->decoded.len[id]);
-        n += t->decoded.len[id];
-        first = false;
-    }
-    return n;
-}
-
-qdisp_status qdisp_tokenizer_decode(const qdisp_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
-                                    int skip_special, char *text, size_t capacity, size_t *n_bytes) {
-    if (!tokenizer) return QDISP_EINVAL;
-    qdisp_ctx *ctx = tokenizer->ctx;
-    if ((!ids && n_ids) || (!text && capacity) || !n_bytes) {
-        return qd_fail(ctx, QDISP_EINVAL, "qdisp_tokenizer_decode: %s is NULL",
-                       !n_bytes ? "n_bytes" : !ids && n_ids ? "ids" : "text");
-    }
-    for (size_t i = 0; i < n_ids; i++) {
-        if (ids[i] < 0 || (size_t)ids[i] >= tokenizer->strings.n || !tokenizer->strings.str[ids[i]]) {
-            return qd_fail(ctx, QDISP_EINVAL, "ids[%zu]: %d is not in the vocabulary", i, (int)ids[i]);
-        }
-    }
-    size_t n = join(tokenizer, ids, n_ids, skip_special, NULL);
-    char *bytes = qd_alloc(ctx, n + 1, 1);
-    if (!bytes) return QDISP_ENOMEM;
-    join(tokenizer, ids, n_ids, skip_special, bytes);
-    *n_bytes = to_utf8((const uint8_t *)bytes, n, NULL);
-    if (*n_bytes <= capacity) to_utf8((const uint8_t *)bytes, n, text);
-    qd_free(ctx, bytes);
-    return QDISP_OK;
 }
 
 size_t qdisp_tokenizer_n_vocab(const qdisp_tokenizer *tokenizer) {

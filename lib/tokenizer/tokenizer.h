@@ -168,6 +168,7 @@ qdisp_status qd_added_cut(qdisp_ctx *ctx, const qd_added_set *set, const uint8_t
 
 typedef struct qd_normalizer qd_normalizer;
 typedef struct qd_pretokenizer qd_pretokenizer;
+typedef struct qd_decoder qd_decoder;
 typedef struct qd_encoder qd_encoder;
 
 /* json null or absent: *out = NULL. */
@@ -177,6 +178,14 @@ void qd_normalizer_free(qdisp_ctx *ctx, qd_normalizer *normalizer);
  * changed. */
 qdisp_status qd_normalize(qd_encoder *encoder, const qd_normalizer *normalizer, const qd_text **text, size_t *begin,
                           size_t *end);
+
+typedef struct qd_metaspace { /* U+2581 and the like in the place of spaces */
+    int32_t replacement;
+    enum { QD_PREPEND_ALWAYS, QD_PREPEND_FIRST, QD_PREPEND_NEVER } prepend;
+    bool split;
+} qd_metaspace;
+qdisp_status qd_metaspace_read(const qd_place *place, const json_t *json, qd_metaspace *out);
+
 qdisp_status qd_pretokenizer_new(const qd_place *place, const json_t *json, qd_pretokenizer **out);
 void qd_pretokenizer_free(qdisp_ctx *ctx, qd_pretokenizer *pretokenizer);
 bool qd_pretokenizer_is_byte_level(const qd_pretokenizer *pretokenizer);
@@ -207,6 +216,7 @@ struct qd_encoder {
     size_t n, cap_ids, cap_starts;
 };
 
+void qd_encoder_clear(qd_encoder *encoder); /* frees all that it holds */
 qdisp_status qd_encoder_push(qd_encoder *encoder, int32_t id, size_t start);
 /* Bytes for the patterns to read in [begin, end): text->bytes, or a copy in encoder->shadow. */
 qdisp_status qd_encoder_shadow(qd_encoder *encoder, const qd_text *text, size_t begin, size_t end, const uint8_t **out);
@@ -289,12 +299,12 @@ struct qdisp_tokenizer {
     char *pool;         /* their storage */
     bool *in_model;     /* [strings.n] */
     bool *special;      /* [strings.n] */
-    qd_strings decoded; /* bytes of each token after the decoder; not hashed */
+    qd_decoder *decoder; /* NULL: tokens joined by spaces, as the reference does */
+    qd_strings decoded; /* what the decoder starts from: bytes of the byte alphabet, else the token; not hashed */
     char *decoded_pool;
     int32_t unk_id;     /* the token for what has none, or -1 */
     int32_t *template_ids; /* what stands before a text, then what stands behind it (template.c) */
     size_t n_before, n_after;
-    bool join_spaces;   /* no decoder: tokens joined by spaces, as the reference does */
     qd_added_set raw, normalized; /* contents borrowed from strings, or own where normalizing changed them */
     qd_normalizer *normalizer;
     qd_pretokenizer *pretokenizer;
@@ -303,6 +313,12 @@ struct qdisp_tokenizer {
 qdisp_tokenizer *qd_tokenizer_ref(const qdisp_tokenizer *tokenizer);
 /* One byte of a character of several, or a token <0xXX> of byte fallback. */
 bool qd_tokenizer_is_byte(const qdisp_tokenizer *tokenizer, int32_t id);
+
+/* ---- ids to text (decode.c) ---- */
+
+/* json: a decoder; null or absent joins tokens by spaces. tokenizer->strings and the added tokens are filled. */
+qdisp_status qd_decoder_read(const qd_place *place, qdisp_tokenizer *tokenizer, const json_t *json);
+void qd_decoder_free(qdisp_ctx *ctx, qd_decoder *decoder);
 
 /* ---- what stands around a text (template.c) ---- */
 
@@ -323,5 +339,9 @@ bool qd_byte_level_decode(const char *token, size_t n, char *out, size_t *n_out)
 qdisp_status qd_json_bool(const qd_place *place, const json_t *object, const char *name, bool required, bool *out);
 qdisp_status qd_json_string(const qd_place *place, const json_t *object, const char *name, bool required,
                             const char **out, size_t *n);
+/* A string of one character. */
+qdisp_status qd_json_char(const qd_place *place, const json_t *object, const char *name, int32_t *out);
+/* A member "pattern": {"String": ...} or {"Regex": ...}. */
+qdisp_status qd_json_pattern(const qd_place *place, const json_t *object, qd_pattern **out);
 
 #endif

@@ -46,6 +46,26 @@ qdisp_status qd_json_string(const qd_place *place, const json_t *object, const c
     return QDISP_OK;
 }
 
+qdisp_status qd_json_char(const qd_place *place, const json_t *object, const char *name, int32_t *out) {
+    const char *text = NULL;
+    size_t n = 0, len = 0;
+    QD_TRY(qd_json_string(place, object, name, true, &text, &n));
+    if (n) *out = qd_utf8_next((const uint8_t *)text, &len);
+    if (n && len == n) return QDISP_OK;
+    return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.%s: not one character", place->file, place->member, name);
+}
+
+qdisp_status qd_json_pattern(const qd_place *place, const json_t *object, qd_pattern **out) {
+    const json_t *pattern = json_object_get(object, "pattern");
+    const json_t *literal = json_object_get(pattern, "String"), *regex = json_object_get(pattern, "Regex");
+    const json_t *source = json_is_string(literal) ? literal : regex;
+    if (!json_is_string(source)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.pattern: neither String nor Regex", place->file,
+                       place->member);
+    }
+    return qd_pattern_new(place, json_string_value(source), json_string_length(source), source == literal, out);
+}
+
 /* ---- vocabulary ---- */
 
 static qdisp_status check_id(const loader *l, const char *member, const json_t *value, int32_t *id) {
@@ -186,12 +206,7 @@ static qdisp_status normalized_content(loader *l, qd_added *token) {
             status = QDISP_ENOMEM;
         }
     }
-    for (size_t i = 0; i < 2; i++) qd_text_free(ctx, &e.norm[i]);
-    qd_free(ctx, e.chars);
-    qd_free(ctx, e.classes);
-    qd_free(ctx, e.shadow);
-    qd_free(ctx, e.spans.items);
-    qd_matcher_free(ctx, e.matcher);
+    qd_encoder_clear(&e);
     return status;
 }
 
@@ -272,57 +287,6 @@ static qdisp_status read_added(loader *l, size_t n_vocab, size_t *used) {
     return QDISP_OK;
 }
 
-/* ---- decoder ---- */
-
-static qdisp_status read_decoder(loader *l, const json_t *decoder, bool *byte_level) {
-    const char *type = NULL;
-    size_t n = 0;
-    qd_place place = l->place;
-    place.member = "decoder";
-    if (!decoder || json_is_null(decoder)) {
-        l->t->join_spaces = true;
-        return QDISP_OK;
-    }
-    QD_TRY(qd_json_string(&place, decoder, "type", true, &type, &n));
-    if (!strcmp(type, "Sequence") && json_array_size(json_object_get(decoder, "decoders")) == 1) {
-        decoder = json_array_get(json_object_get(decoder, "decoders"), 0);
-        QD_TRY(qd_json_string(&place, decoder, "type", true, &type, &n));
-    }
-    if (strcmp(type, "ByteLevel")) {
-        return qd_fail(l->place.ctx, QDISP_EUNSUPPORTED, "%s: decoder: type '%.40s'", l->place.file, type);
-    }
-    *byte_level = true;
-    return QDISP_OK;
-}
-
-/* What each token decodes to: its bytes in the alphabet, or its own UTF-8 if a character is outside it. */
-static qdisp_status make_decoded(loader *l, bool byte_level) {
-    qdisp_tokenizer *t = l->t;
-    qd_strings *d = &t->decoded;
-    size_t total = 0, used = 0;
-    QD_TRY(qd_strings_new(l->place.ctx, t->strings.n, d));
-    for (size_t i = 0; i < t->strings.n; i++) {
-        d->str[i] = t->strings.str[i];
-        d->len[i] = t->strings.len[i];
-    }
-    for (size_t i = 0; i < t->normalized.n; i++) { /* decoding shows the normalized form */
-        d->str[t->normalized.items[i].id] = t->normalized.items[i].content;
-        d->len[t->normalized.items[i].id] = (uint32_t)t->normalized.items[i].n;
-    }
-    for (size_t i = 0; i < d->n; i++) total += d->len[i];
-    t->decoded_pool = qd_alloc(l->place.ctx, total + 1, 1);
-    if (!t->decoded_pool) return QDISP_ENOMEM;
-    for (size_t i = 0; byte_level && i < d->n; i++) {
-        size_t n = 0;
-        char *to = t->decoded_pool + used;
-        if (!d->str[i] || !qd_byte_level_decode(d->str[i], d->len[i], to, &n)) continue;
-        d->str[i] = to;
-        d->len[i] = (uint32_t)n;
-        used += n;
-    }
-    return QDISP_OK;
-}
-
 /* ---- the whole ---- */
 
 static qdisp_status read_kind(loader *l) {
@@ -392,7 +356,6 @@ static qdisp_status load(loader *l) {
     qdisp_tokenizer *t = l->t;
     qdisp_ctx *ctx = l->place.ctx;
     size_t n_ids, n_pool, used = 0;
-    bool byte_level = false;
     QD_TRY(check_members(l));
     QD_TRY(measure(l, &n_ids, &n_pool));
     QD_TRY(qd_strings_new(ctx, n_ids, &t->strings));
@@ -408,8 +371,8 @@ static qdisp_status load(loader *l) {
     place.member = "pre_tokenizer";
     QD_TRY(qd_pretokenizer_new(&place, json_object_get(l->root, "pre_tokenizer"), &t->pretokenizer));
     QD_TRY(read_added(l, vocab_size(l), &used));
-    QD_TRY(read_decoder(l, json_object_get(l->root, "decoder"), &byte_level));
-    QD_TRY(make_decoded(l, byte_level));
+    place.member = "decoder";
+    QD_TRY(qd_decoder_read(&place, t, json_object_get(l->root, "decoder")));
     read_unk(l);
     place.member = "post_processor";
     QD_TRY(qd_template_read(&place, t, json_object_get(l->root, "post_processor")));
@@ -478,6 +441,7 @@ void qdisp_tokenizer_free(qdisp_tokenizer *t) {
     qd_normalizer_free(ctx, t->normalizer);
     qd_pretokenizer_free(ctx, t->pretokenizer);
     qd_strings_free(ctx, &t->strings);
+    qd_decoder_free(ctx, t->decoder);
     qd_strings_free(ctx, &t->decoded);
     qd_free(ctx, t->decoded_pool);
     qd_free(ctx, t->pool);

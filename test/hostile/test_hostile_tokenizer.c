@@ -57,7 +57,7 @@ static const struct {
     {"normalizer_no_list", QDISP_EFORMAT, {"normalizer.normalizers", NULL}},
     {"replace_no_pattern", QDISP_EFORMAT, {"normalizer.pattern", NULL}},
     {"strip_number", QDISP_EFORMAT, {"normalizer.strip_left: not a boolean", NULL}},
-    {"decoder_type", QDISP_EUNSUPPORTED, {"decoder: type 'WordPiece'", NULL}},
+    {"decoder_type", QDISP_EUNSUPPORTED, {"decoder: type 'CTC'", NULL}},
     {"decoder_number", QDISP_EFORMAT, {"decoder.type", NULL}},
     {"id_negative", QDISP_EFORMAT, {"model.vocab 'q'", "-1"}},
     {"id_huge", QDISP_EFORMAT, {"model.vocab 'qq'", "1099511627776"}},
