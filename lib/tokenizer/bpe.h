@@ -36,6 +36,36 @@ static inline const qd_merge_slot *qd_merge_find(const qd_merge_table *table, in
 }
 
 
+/* ---- what words gave, kept by an encoder (bpe_cache.c) ---- */
+
+#define QD_CACHED_BYTES 32
+#define QD_CACHED_IDS 18
+
+typedef struct qd_cached_word {
+    uint64_t key[4]; /* the word's bytes: with len they say all of them */
+    int32_t ids[QD_CACHED_IDS];
+    uint8_t starts[QD_CACHED_IDS];
+    uint8_t len; /* 0: empty */
+    uint8_t n;
+} qd_cached_word;
+
+/* The place of word[n] (1..QD_CACHED_BYTES) in the encoder's cache, made at the first call: its entry, or one to write
+ * over, whose key and len are set and whose n is 0. NULL: out of memory. */
+qd_cached_word *qd_bpe_cached(qd_encoder *encoder, const uint8_t *word, size_t n);
+
+/* ---- where a text can be cut because no merge joins the two sides (bpe_cut.c) ---- */
+
+typedef struct qd_joins { /* pairs of characters that some merge brings together: a set with false members */
+    uint64_t *bits;       /* NULL: do not cut */
+    unsigned shift;
+} qd_joins;
+
+/* unmerged: tokens that stand for no text of their own (byte fallback, unknown); if a merge has one, nothing is cut. */
+qdisp_status qd_joins_new(qdisp_ctx *ctx, const qd_strings *strings, const qd_merges *merges, const bool *unmerged,
+                          qd_joins *out);
+/* The end of the first part of text[begin, end), end > begin. */
+size_t qd_joins_cut(const qd_joins *joins, const uint8_t *text, size_t begin, size_t end);
+
 qdisp_status qd_bpe_open(const qd_place *place, qdisp_tokenizer *tokenizer, const json_t *model, void **out);
 
 #endif

@@ -85,22 +85,22 @@ void qd_pattern_free(qdisp_ctx *ctx, qd_pattern *pattern) {
 }
 
 qdisp_status qd_matcher_new(qdisp_ctx *ctx, qd_matcher **out) {
-    qd_matcher *m = qd_alloc(ctx, 1, sizeof *m);
-    if (!m) return QDISP_ENOMEM;
-    m->general = pcre2_general_context_create(pcre2_allocate, pcre2_release, ctx);
-    if (m->general) {
-        m->context = pcre2_match_context_create(m->general);
-        m->data = pcre2_match_data_create(1, m->general);
-        m->stack = pcre2_jit_stack_create(JIT_STACK_FIRST, JIT_STACK_MOST, m->general); /* NULL without a JIT */
-    }
-    if (!m->general || !m->context || !m->data) {
-        qd_matcher_free(ctx, m);
-        return QDISP_ENOMEM;
-    }
+    *out = qd_alloc(ctx, 1, sizeof **out);
+    return *out ? QDISP_OK : QDISP_ENOMEM;
+}
+
+/* What PCRE2 needs is made for its first pattern. */
+static qdisp_status prepare(qdisp_ctx *ctx, qd_matcher *m) {
+    if (m->data) return QDISP_OK;
+    if (!m->general) m->general = pcre2_general_context_create(pcre2_allocate, pcre2_release, ctx);
+    if (m->general && !m->context) m->context = pcre2_match_context_create(m->general);
+    pcre2_match_data *data = m->context ? pcre2_match_data_create(1, m->general) : NULL;
+    if (!data) return QDISP_ENOMEM;
+    m->stack = pcre2_jit_stack_create(JIT_STACK_FIRST, JIT_STACK_MOST, m->general); /* NULL without a JIT */
     pcre2_set_match_limit(m->context, MATCH_LIMIT);
     pcre2_set_heap_limit(m->context, HEAP_LIMIT_KIB);
     if (m->stack) pcre2_jit_stack_assign(m->context, NULL, m->stack);
-    *out = m;
+    m->data = data;
     return QDISP_OK;
 }
 
@@ -132,6 +132,7 @@ qdisp_status qd_pattern_spans(qdisp_ctx *ctx, qd_matcher *matcher, const qd_patt
                               const uint8_t *shadow, size_t begin, size_t end, qd_spans *spans) {
     PCRE2_SPTR subject = (pattern->literal ? text : shadow) + begin;
     size_t n = end - begin, from = 0, done = 0, last_end = SIZE_MAX;
+    QD_TRY(prepare(ctx, matcher));
     while (from <= n) {
         int rc = pcre2_match(pattern->code, subject, n, from, PCRE2_NO_UTF_CHECK, matcher->data, matcher->context);
         if (rc == PCRE2_ERROR_NOMATCH) break;

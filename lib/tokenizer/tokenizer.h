@@ -12,6 +12,7 @@
 
 /* tokenizer.json above this is refused. BLOOM's, among the largest published ones, has 14 MB. */
 #define QD_TOKENIZER_MAX_FILE ((size_t)256 << 20)
+#define QD_IDLE_ENCODERS 8
 /* Sequences inside sequences. */
 #define QD_TOKENIZER_MAX_NESTING 8
 
@@ -209,15 +210,20 @@ struct qd_encoder {
     qd_pieces outer, inner;
     qd_pieces words, words_next;
     qd_spans spans;
-    void *symbols, *heap, *small, *links; /* of the model */
-    size_t cap_symbols, cap_heap, cap_small, cap_links;
+    void *symbols, *heap, *links; /* of the model */
+    size_t cap_symbols, cap_heap, cap_links;
+    void *cache; /* of the model: what words gave; qd_free frees it */
+    bool want_starts;
     int32_t *ids;
-    size_t *starts;
+    size_t *starts; /* only if want_starts */
     size_t n, cap_ids, cap_starts;
 };
 
 void qd_encoder_clear(qd_encoder *encoder); /* frees all that it holds */
 qdisp_status qd_encoder_push(qd_encoder *encoder, int32_t id, size_t start);
+/* Room for n more in ids (and starts, if they are wanted): ids[n++] may then be written. */
+qdisp_status qd_encoder_reserve(qd_encoder *encoder, size_t n);
+void qd_encoder_free(qd_encoder *encoder);
 /* Bytes for the patterns to read in [begin, end): text->bytes, or a copy in encoder->shadow. */
 qdisp_status qd_encoder_shadow(qd_encoder *encoder, const qd_text *text, size_t begin, size_t end, const uint8_t **out);
 
@@ -308,6 +314,7 @@ struct qdisp_tokenizer {
     qd_added_set raw, normalized; /* contents borrowed from strings, or own where normalizing changed them */
     qd_normalizer *normalizer;
     qd_pretokenizer *pretokenizer;
+    qd_encoder *idle[QD_IDLE_ENCODERS]; /* atomic: encoders between calls (encoder.c) */
 };
 
 qdisp_tokenizer *qd_tokenizer_ref(const qdisp_tokenizer *tokenizer);

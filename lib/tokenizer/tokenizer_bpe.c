@@ -22,6 +22,7 @@ typedef struct bpe {
     qd_strings own_words;
     char *word_pool;
     uint8_t *whole;          /* [words->n], atomic */
+    qd_joins joins;
     int32_t unit_id[4][256]; /* of a byte (byte-level) or an ASCII character, by its place; -1: none */
     int32_t fallback_id[256];
     int32_t unk_id;
@@ -30,13 +31,15 @@ typedef struct bpe {
     size_t n_prefix, n_suffix;
 } bpe;
 
-/* The symbols of a word before merging. */
+/* The symbols of a word, before and after merging. */
 typedef struct symbols {
     int32_t *ids;
-    uint32_t *starts;
+    uint32_t *starts; /* in the word */
     size_t n;
-    bool unk;        /* an unknown token is due: it is written before the next known one, as the reference does */
+    bool unk;         /* an unknown token is due: it is written before the next known one, as the reference does */
     uint32_t unk_at;
+    int32_t few_ids[QD_BPE_SHORT]; /* storage for short words */
+    uint32_t few_starts[QD_BPE_SHORT];
 } symbols;
 
 static int32_t find_in_model(const qdisp_tokenizer *t, const void *str, size_t n) {
@@ -116,46 +119,81 @@ static size_t max_symbols(const bpe *model, size_t n) {
     return model->byte_fallback ? n * (1 + model->n_prefix + model->n_suffix + model->byte_level) : n;
 }
 
-static qdisp_status merge_word(qd_encoder *e, const bpe *model, const uint8_t *word, size_t n, symbols *s) {
+static qdisp_status merged_symbols(qd_encoder *e, const bpe *model, const uint8_t *word, size_t n, symbols *s) {
+    size_t most = max_symbols(model, n);
+    if (most > QD_BPE_SHORT) {
+        if (most > INT32_MAX) return qd_fail(e->ctx, QDISP_EUNSUPPORTED, "tokenizer: a word of %zu bytes", n);
+        QD_TRY(qd_grow(e->ctx, &e->symbols, &e->cap_symbols, 2 * most, sizeof(int32_t)));
+        s->ids = e->symbols;
+        s->starts = (uint32_t *)e->symbols + most;
+    }
     first_symbols(model, word, n, s);
     if (s->n > QD_BPE_SHORT) return qd_bpe_merge_long(e, &model->merges, s->ids, s->starts, &s->n);
     s->n = qd_bpe_merge_short(&model->merges, s->ids, s->starts, s->n);
     return QDISP_OK;
 }
 
-static qdisp_status encode_symbols(qd_encoder *e, const bpe *model, const qd_text *text, size_t begin, size_t end) {
-    int32_t ids[QD_BPE_SHORT];
-    uint32_t starts[QD_BPE_SHORT];
-    symbols s = {.ids = ids, .starts = starts};
-    size_t most = max_symbols(model, end - begin);
-    if (most > QD_BPE_SHORT) {
-        if (most > INT32_MAX) return qd_fail(e->ctx, QDISP_EUNSUPPORTED, "tokenizer: a word of %zu bytes", end - begin);
-        QD_TRY(qd_grow(e->ctx, &e->symbols, &e->cap_symbols, 2 * most, sizeof(int32_t)));
-        s.ids = e->symbols;
-        s.starts = (uint32_t *)e->symbols + most;
+static qdisp_status find_symbols(qd_encoder *e, const bpe *model, const uint8_t *word, size_t n, symbols *s) {
+    int32_t id = qd_strings_find(model->words, word, n);
+    if (id >= 0 && !model->t->in_model[id]) id = -1;
+    uint8_t whole = id >= 0 ? __atomic_load_n(&model->whole[id], __ATOMIC_RELAXED) : NOT_WHOLE;
+    if (id >= 0 && (model->ignore_merges || whole == WHOLE)) {
+        put(s, id, 0);
+        return QDISP_OK;
     }
-    QD_TRY(merge_word(e, model, text->bytes + begin, end - begin, &s));
-    for (size_t i = 0; i < s.n; i++) {
-        QD_TRY(qd_encoder_push(e, s.ids[i], qd_text_origin(text, begin + s.starts[i])));
+    QD_TRY(merged_symbols(e, model, word, n, s));
+    if (whole == UNTRIED) { /* several threads may find out at once; they write the same */
+        __atomic_store_n(&model->whole[id], s->n == 1 && s->ids[0] == id ? WHOLE : NOT_WHOLE, __ATOMIC_RELAXED);
     }
+    return QDISP_OK;
+}
+
+static void keep(qd_cached_word *word, const symbols *s) {
+    for (size_t i = 0; i < s->n; i++) {
+        word->ids[i] = s->ids[i];
+        word->starts[i] = (uint8_t)s->starts[i];
+    }
+    word->n = (uint8_t)s->n;
+}
+
+static qdisp_status push_cached(qd_encoder *e, const qd_text *text, size_t begin, const qd_cached_word *word) {
+    QD_TRY(qd_encoder_reserve(e, word->n));
+    for (size_t i = 0; i < word->n; i++) e->ids[e->n + i] = word->ids[i];
+    for (size_t i = 0; e->want_starts && i < word->n; i++) {
+        e->starts[e->n + i] = qd_text_origin(text, begin + word->starts[i]);
+    }
+    e->n += word->n;
+    return QDISP_OK;
+}
+
+static qdisp_status encode_part(qd_encoder *e, const bpe *model, const qd_text *text, size_t begin, size_t end) {
+    const uint8_t *bytes = text->bytes + begin;
+    qd_cached_word *word = NULL;
+    if (end - begin <= QD_CACHED_BYTES) {
+        word = qd_bpe_cached(e, bytes, end - begin);
+        if (!word) return QDISP_ENOMEM;
+        if (word->n) return push_cached(e, text, begin, word);
+    }
+    symbols s = {.n = 0};
+    s.ids = s.few_ids;
+    s.starts = s.few_starts;
+    QD_TRY(find_symbols(e, model, bytes, end - begin, &s));
+    if (word && s.n <= QD_CACHED_IDS) keep(word, &s);
+    QD_TRY(qd_encoder_reserve(e, s.n));
+    memcpy(e->ids + e->n, s.ids, s.n * sizeof *s.ids);
+    for (size_t i = 0; e->want_starts && i < s.n; i++) e->starts[e->n + i] = qd_text_origin(text, begin + s.starts[i]);
+    e->n += s.n;
     return QDISP_OK;
 }
 
 static qdisp_status bpe_encode(qd_encoder *e, const void *opaque, const qd_text *text, size_t begin, size_t end) {
     const bpe *model = opaque;
-    int32_t id = qd_strings_find(model->words, text->bytes + begin, end - begin);
-    if (id >= 0 && !model->t->in_model[id]) id = -1;
-    uint8_t whole = id >= 0 ? __atomic_load_n(&model->whole[id], __ATOMIC_RELAXED) : NOT_WHOLE;
-    if (id >= 0 && (model->ignore_merges || whole == WHOLE)) {
-        return qd_encoder_push(e, id, qd_text_origin(text, begin));
+    while (model->joins.bits && begin < end) {
+        size_t cut = qd_joins_cut(&model->joins, text->bytes, begin, end);
+        QD_TRY(encode_part(e, model, text, begin, cut));
+        begin = cut;
     }
-    size_t before = e->n;
-    QD_TRY(encode_symbols(e, model, text, begin, end));
-    if (whole == UNTRIED) { /* several threads may find out at once; they write the same */
-        uint8_t found = e->n == before + 1 && e->ids[before] == id ? WHOLE : NOT_WHOLE;
-        __atomic_store_n(&model->whole[id], found, __ATOMIC_RELAXED);
-    }
-    return QDISP_OK;
+    return begin < end ? encode_part(e, model, text, begin, end) : QDISP_OK;
 }
 
 /* ---- making the model ---- */
@@ -170,26 +208,31 @@ static qdisp_status set_affix(const qd_place *place, const char *what, const cha
     return QDISP_OK;
 }
 
-static qdisp_status set_units(const qd_place *place, bpe *model, const char *unk_token) {
-    bool complete = model->byte_level;
-    for (unsigned at = 0; at < 4; at++) {
-        for (int b = 0; b < 256; b++) {
-            uint8_t unit[2 * MAX_AFFIX + 4], byte = (uint8_t)b;
-            bool is_unit = model->byte_level || b < 0x80;
-            size_t n = is_unit ? write_unit(model, &byte, 1, at, unit) : 0;
-            model->unit_id[at][b] = n ? find_in_model(model->t, unit, n) : -1;
-            if (model->unit_id[at][b] < 0) complete = false;
+/* All characters have tokens, their own or those of their bytes. */
+static bool covers_all(const bpe *model) {
+    bool covered = true, fallback = model->byte_fallback;
+    for (int b = 0; b < 256; b++) {
+        if (model->fallback_id[b] < 0) fallback = false;
+        for (int at = 0; at < 4; at++) {
+            if (model->unit_id[at][b] < 0) covered = false;
         }
     }
-    bool fallback_complete = model->byte_fallback;
+    return (model->byte_level && covered) || fallback;
+}
+
+static qdisp_status set_units(const qd_place *place, bpe *model, const char *unk_token) {
     for (int b = 0; b < 256; b++) {
+        uint8_t unit[2 * MAX_AFFIX + 4], byte = (uint8_t)b;
+        for (unsigned at = 0; at < 4; at++) {
+            size_t n = model->byte_level || b < 0x80 ? write_unit(model, &byte, 1, at, unit) : 0;
+            model->unit_id[at][b] = n ? find_in_model(model->t, unit, n) : -1;
+        }
         char name[8];
         int n = snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
         model->fallback_id[b] = find_in_model(model->t, name, (size_t)n);
-        if (model->fallback_id[b] < 0) fallback_complete = false;
     }
     model->unk_id = unk_token ? find_in_model(model->t, unk_token, strlen(unk_token)) : -1;
-    if (!unk_token || model->unk_id >= 0 || complete || fallback_complete) return QDISP_OK;
+    if (!unk_token || model->unk_id >= 0 || covers_all(model)) return QDISP_OK;
     return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.unk_token: '%.40s' is not in the vocabulary", place->file,
                    place->member, unk_token);
 }
@@ -235,6 +278,21 @@ static qdisp_status merges_by_rank(const qd_place *place, const bpe *model, qd_m
     return QDISP_OK;
 }
 
+/* A long text without words is cut where that changes nothing: every character must have tokens of its own, and a word
+ * that is taken as it stands (ignore_merges) must stay whole. */
+static qdisp_status set_joins(const qd_place *place, bpe *model, const qd_merges *merges) {
+    if (model->byte_level || model->ignore_merges || model->n_prefix || model->n_suffix || !covers_all(model)) {
+        return QDISP_OK;
+    }
+    bool *unmerged = qd_alloc(place->ctx, model->t->strings.n, 1);
+    if (!unmerged) return QDISP_ENOMEM;
+    for (int b = 0; b < 256; b++) unmerged[model->fallback_id[b]] = true;
+    if (model->unk_id >= 0) unmerged[model->unk_id] = true;
+    qdisp_status status = qd_joins_new(place->ctx, &model->t->strings, merges, unmerged, &model->joins);
+    qd_free(place->ctx, unmerged);
+    return status;
+}
+
 static qdisp_status set_merges(const qd_place *place, bpe *model, const qd_merges *given) {
     qd_merges made = {0};
     qdisp_status status = given ? QDISP_OK : merges_by_rank(place, model, &made);
@@ -247,6 +305,7 @@ static qdisp_status set_merges(const qd_place *place, bpe *model, const qd_merge
                          place->member, i);
     }
     if (status == QDISP_OK) status = qd_merge_table_new(place->ctx, merges, &model->merges);
+    if (status == QDISP_OK) status = set_joins(place, model, merges);
     qd_free(place->ctx, made.items);
     return status;
 }
@@ -256,6 +315,7 @@ static void bpe_free(qdisp_ctx *ctx, void *opaque) {
     if (!model) return;
     qd_strings_free(ctx, &model->own_words);
     qd_merge_table_free(ctx, &model->merges);
+    qd_free(ctx, model->joins.bits);
     qd_free(ctx, model->word_pool);
     qd_free(ctx, model->whole);
     qd_free(ctx, model);

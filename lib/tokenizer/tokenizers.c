@@ -435,6 +435,7 @@ static void free_set(qdisp_tokenizer *t, qd_added_set *set) {
 void qdisp_tokenizer_free(qdisp_tokenizer *t) {
     if (!t || __atomic_sub_fetch(&t->n_refs, 1, __ATOMIC_ACQ_REL)) return;
     qdisp_ctx *ctx = t->ctx;
+    for (size_t i = 0; i < QD_IDLE_ENCODERS; i++) qd_encoder_free(t->idle[i]);
     if (t->kind) t->kind->free(ctx, t->model);
     free_set(t, &t->raw);
     free_set(t, &t->normalized);
