@@ -4,66 +4,90 @@
 
 #include <jansson.h>
 
-#include "kernels/kernels.h"
 #include "model/model.h"
 
-/* A tensor that a model must have. '#' in name stands for the layer. dims: what each dimension is, 'e' n_embd,
- * 'f' n_ff, 'q' 3 n_embd, 'v' n_vocab. */
+/* A tensor that a model must have unless its config says that the slot is absent. In name '#' stands for the block
+ * (counted within its stack) and '%' for the expert. dims, a letter a dimension: 'e' n_embd, 'w' n_word_embd, 'v'
+ * n_vocab, 'q' n_head head_dim, 'k' n_kv_head head_dim, 'a' q and twice k, 'd' head_dim, 'f' n_ff, 'g' 2 n_ff,
+ * 'x' n_ff_expert, 'n' n_expert, 'p' positions with their offset, 't' n_types, 'b' n_buckets, 'h' n_head.
+ * transposed: the file has the dimensions the other way round. encoder: of the encoder's blocks of an encoder-decoder
+ * model (else the decoder's, or those of the only stack). */
 typedef struct qd_tensor_spec {
     qd_slot slot;
     const char *name;
     const char *dims;
+    bool transposed, encoder;
 } qd_tensor_spec;
-
-/* One chunk in one layer, as a block function sees it: F32 weights, the residual stream and scratch. */
-typedef struct qd_block {
-    const qdisp_model *model;
-    const qd_kernels *kernels;
-    const float *const *weights; /* [QD_N_SLOTS] of this layer */
-    const qd_run *run;
-    const qd_chunk *chunk;
-    const size_t *starts; /* of the whole run; the chunk's sequences are chunk->i_seq .. */
-    size_t i_layer;
-    unsigned i_worker;
-    float *h;      /* [n_rows, n_embd], in and out */
-    float *normed; /* [n_rows, n_embd] */
-    float *mixed;  /* [n_rows, n_embd] */
-    float *wide;   /* [n_rows, max(3 n_embd, n_ff)] */
-    float *scores; /* [QD_QUERY_ROWS, longest sequence] */
-} qd_block;
 
 typedef struct qd_arch {
     const char *name;
+    qdisp_model_kind kind;
     const char *const *class_names; /* NULL-ended: what config.json calls it */
+    const char *const *model_types; /* NULL-ended: config.json's model_type where there is no class; NULL: the name */
     const char *prefix;             /* of tensor names, which a checkpoint of the bare model leaves out */
-    const char *head_name;          /* without prefix */
-    const qd_tensor_spec *specs;    /* in the order of the forward pass; those of L slots stand together */
+    const char *head_name;          /* of a head of its own, without prefix; NULL: it is one of specs */
+    /* In the order of the forward pass; those of the blocks of a stack stand together. Names without prefix; one that
+     * begins with '/' never has it. */
+    const qd_tensor_spec *specs;
     size_t n_specs;
-    /* Config keys to sizes. path is for messages. */
+    /* NULL-ended or NULL: tensors that may be there and are left out (buffers, other heads, copies of tied ones);
+     * '#' is any number, a final '*' anything. */
+    const char *const *ignored;
+    /* Config keys to sizes and traits; out is zero before. path is for messages. */
     qdisp_status (*read_config)(qdisp_ctx *ctx, const char *path, const json_t *json, qd_model_config *out);
-    qdisp_status (*block)(const qd_block *b);
 } qd_arch;
 
 /* The architecture that a config names. Errors: EUNSUPPORTED (the name), EFORMAT. */
 qdisp_status qd_arch_find(qdisp_ctx *ctx, const char *path, const json_t *json, const qd_arch **out);
+/* By name, or NULL. */
+const qd_arch *qd_arch_named(const char *name);
 
-/* Members of a config, under a key or its other name (may be NULL). The first two must be there. */
-qdisp_status qd_config_size(qdisp_ctx *ctx, const char *path, const json_t *json, const char *key, const char *alias,
-                            size_t max, size_t *out); /* 1..max */
-qdisp_status qd_config_epsilon(qdisp_ctx *ctx, const char *path, const json_t *json, const char *key, float *out);
-qdisp_status qd_config_bool(qdisp_ctx *ctx, const char *path, const json_t *json, const char *key, bool absent,
-                            bool *out);
-/* A token id, -1 for null; a list gives its first. */
-qdisp_status qd_config_id(qdisp_ctx *ctx, const char *path, const json_t *json, const char *key, size_t n_vocab,
-                          int32_t *out);
+/* --- config.c: members of a config.json, each checked before anyone uses it. Keys may have another name (NULL: none).
+ * --- */
 
-/* What blocks are made of (layers.c). */
-#define QD_QUERY_ROWS 64 /* rows of attention scores at a time */
-void qd_layer_norm(const qd_block *b, const float *x, qd_slot weight, float *out);
-/* out = x W^T + bias, or without bias; tells the tap. x has n_in columns. */
-qdisp_status qd_linear_run(const qd_block *b, qd_slot weight, const float *x, bool with_bias, float *out);
-/* Causal attention with ALiBi over qkv [n_rows, n_head, 3, head_dim] in b->wide, to b->mixed. */
-void qd_attention_alibi(const qd_block *b);
-void qd_rows_add(float *into, const float *from, size_t n);
+/* Where a config is being read; errors stick: after the first failure readers change nothing, so that a read_config
+ * needs no ladder of checks and returns status. */
+typedef struct qd_config {
+    qdisp_ctx *ctx;
+    const char *path;
+    const json_t *json;
+    qdisp_status status;
+} qd_config;
+
+qdisp_status qd_config_fail(qd_config *c, qdisp_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* 1..max; must be there. */
+size_t qd_config_size(qd_config *c, const char *key, const char *alias, size_t max);
+/* The same with a default for an absent or null member; a minimum of 0. */
+size_t qd_config_size_or(qd_config *c, const char *key, const char *alias, size_t max, size_t absent);
+float qd_config_epsilon(qd_config *c, const char *key); /* 0 < x < 1; must be there */
+/* A finite number in [low, high]; absent or null: the default. */
+double qd_config_number_or(qd_config *c, const char *key, double low, double high, double absent);
+bool qd_config_bool_or(qd_config *c, const char *key, bool absent);
+/* A string, NULL if absent or null; owned by the json. */
+const char *qd_config_string(qd_config *c, const char *key);
+/* A token id, -1 for null or absent; a list gives its first. */
+int32_t qd_config_id(qd_config *c, const char *key, size_t n_vocab);
+/* An activation by the name that transformers gives it ("gelu_new", "silu" ...); must be there. */
+qd_act qd_config_act(qd_config *c, const char *key);
+/* Numbers of head_dim, n_kv_head and so on that depend on each other: n_embd, n_head, n_kv_head, head_dim must be set
+ * (0: n_kv_head = n_head, head_dim = n_embd / n_head). Checks that they divide. */
+void qd_config_heads(qd_config *c, qd_model_config *m);
+/* bos_token_id, eos_token_id and tie_word_embeddings (absent: tied). n_vocab must be set. */
+void qd_config_tokens(qd_config *c, qd_model_config *m, bool tied);
+/* Rotary positions: rope_parameters or rope_scaling, rope_theta (older configs), partial rotary factor. part: share of
+ * head_dim that turns if the config does not say. n_positions and head_dim must be set. key: "rope_parameters" of a
+ * model with one kind, else the member of it ("full_attention"). */
+void qd_config_rope(qd_config *c, const qd_model_config *m, double part, const char *layer_type, qd_rope *out);
+/* layer_types, or sliding_window_pattern: marks is_local; period 0: all layers, n: all but every n-th. */
+void qd_config_local_layers(qd_config *c, qd_model_config *m, size_t period);
+
+/* Upper limits of config sizes: beyond any model known, and small enough that no product of three of them passes 63
+ * bits. */
+#define QD_MAX_EMBD 65536
+#define QD_MAX_FF (1 << 20)
+#define QD_MAX_VOCAB ((size_t)1 << 24)
+#define QD_MAX_POSITIONS ((size_t)1 << 30)
+#define QD_MAX_EXPERTS 1024
 
 #endif

@@ -1,306 +1,462 @@
 /* forward.c - the forward pass over many sequences.
  *
  * Sequences are cut into chunks of whole sequences, and chunks into batches. A batch goes through the model layer by
- * layer: the layer's weights are widened to F32 once for all of it, then workers take chunk after chunk through the
+ * layer: the layer's weights are widened to f32 once for all of it, then workers take chunk after chunk through the
  * layer, each with scratch of its own. Chunks depend on the input alone, so that results do not depend on threads. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "model/arch.h"
-#include "model/gemm.h"
+#include "model/run.h"
 
 /* Rows a chunk aims at: enough for full speed of a matrix product, and its rows of a layer stay within a 1 MiB L2. */
 #define CHUNK_ROWS 256
-/* Logits at a time and worker, and the rows that this may mean: the head's product wants some rows, too. */
-#define HEAD_FLOATS ((size_t)1 << 20)
-#define HEAD_ROWS_MIN 16
+/* Floats of a batch's residual stream, and the chunks that it has at least. */
+#define BATCH_FLOATS ((size_t)16 << 20)
+#define BATCH_CHUNKS_MIN 8
+/* Elements that a worker widens at a time. */
+#define PIECE_ELEMENTS ((size_t)1 << 16)
 
-size_t qd_model_chunks(const size_t *starts, size_t n_seq, qd_chunk *chunks) {
+size_t qd_model_chunks(const size_t *starts, const size_t *source_starts, size_t n_seq, qd_chunk *chunks) {
     size_t n = 0;
     for (size_t first = 0, end; first < n_seq; first = end, n++) {
-        for (end = first + 1; end < n_seq && starts[end + 1] - starts[first] <= CHUNK_ROWS;) end++;
-        if (chunks) chunks[n] = (qd_chunk){n, first, end - first, starts[first], starts[end] - starts[first]};
+        for (end = first + 1; end < n_seq && starts[end + 1] - starts[first] <= CHUNK_ROWS &&
+                              (!source_starts || source_starts[end + 1] - source_starts[first] <= CHUNK_ROWS);)
+            end++;
+        if (!chunks) continue;
+        chunks[n] = (qd_chunk){.i_chunk = n, .i_seq = first, .n_seq = end - first, .i_row = starts[first],
+                               .n_rows = starts[end] - starts[first]};
+        if (!source_starts) continue;
+        chunks[n].i_source = source_starts[first];
+        chunks[n].n_source = source_starts[end] - source_starts[first];
     }
     return n;
 }
 
-typedef struct forward {
-    const qdisp_model *model;
-    qdisp_ctx *ctx;
-    const qd_run *run;
-    const int32_t *ids;
-    const size_t *starts;
-    size_t n_seq;
-    qd_chunk *chunks;
-    size_t n_chunks;
-    bool threaded_blas;
-    /* What sizes the scratch. */
-    size_t max_batch_rows, max_chunk_rows, longest, head_rows;
-    float *h;       /* [max_batch_rows, n_embd] residual stream of the batch */
-    float *widened; /* weights of the layer that are not F32 in place */
-    float *head;    /* the head, widened; NULL if it is F32 in place */
-    float **scratch; /* [n_workers], made when a worker first needs it */
-    unsigned n_workers;
-    size_t n_scratch; /* floats each */
-    const float *weights[QD_N_SLOTS];
-    const float *head_weight;
-    /* The work under way. */
-    size_t first_chunk, n_batch, layer;
-} forward;
+/* --- input --- */
 
-static qdisp_status check_input(forward *f) {
-    if (f->n_seq == 0) return QDISP_OK;
-    if (!f->ids || !f->starts) return qd_fail(f->ctx, QDISP_EINVAL, "forward: no ids or starts");
-    if (f->starts[0] != 0) return qd_fail(f->ctx, QDISP_EINVAL, "forward: starts[0] is %zu, not 0", f->starts[0]);
-    for (size_t s = 0; s < f->n_seq; s++) {
-        if (f->starts[s + 1] <= f->starts[s]) {
+static qdisp_status check_ids(qd_forward *f, const char *what, const int32_t *ids, const size_t *starts) {
+    const qd_model_config *c = &f->model->config;
+    if (!ids || !starts) return qd_fail(f->ctx, QDISP_EINVAL, "forward: no %s or starts", what);
+    if (starts[0] != 0) return qd_fail(f->ctx, QDISP_EINVAL, "forward: starts[0] is %zu, not 0", starts[0]);
+    for (size_t s = 0; s < f->batch->n_seq; s++) {
+        if (starts[s + 1] <= starts[s]) {
             return qd_fail(f->ctx, QDISP_EINVAL, "forward: sequence %zu is empty or starts[%zu] is less than the one "
                            "before", s, s + 1);
         }
-        size_t n = f->starts[s + 1] - f->starts[s];
+        size_t n = starts[s + 1] - starts[s];
         /* BLAS counts in int, and a row of scores has a column a token. */
         if (n > INT32_MAX / QD_QUERY_ROWS) {
             return qd_fail(f->ctx, QDISP_EINVAL, "forward: sequence %zu has %zu tokens", s, n);
         }
-        if (n > f->longest) f->longest = n;
+        if (c->n_positions && n > c->n_positions) {
+            return qd_fail(f->ctx, QDISP_EINVAL, "forward: sequence %zu has %zu tokens, the model reads at most %zu: "
+                           "cut it into windows", s, n, c->n_positions);
+        }
+        if (n > f->sizes.longest) f->sizes.longest = n;
     }
-    for (size_t i = 0; i < f->starts[f->n_seq]; i++) {
-        if (f->ids[i] < 0 || (size_t)f->ids[i] >= f->model->config.n_vocab) {
+    for (size_t i = 0; i < starts[f->batch->n_seq]; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= c->n_vocab) {
             return qd_fail(f->ctx, QDISP_EINVAL, "forward: id %d at position %zu is outside the vocabulary (%zu)",
-                           (int)f->ids[i], i, f->model->config.n_vocab);
+                           (int)ids[i], i, c->n_vocab);
         }
     }
+    return QDISP_OK;
+}
+
+static qdisp_status check_input(qd_forward *f) {
+    const qdisp_batch *in = f->batch;
+    bool has_encoder = f->model->config.kind == QDISP_MODEL_ENCODER_DECODER;
+    QD_TRY(check_ids(f, "ids", in->ids, in->starts));
+    if (has_encoder) QD_TRY(check_ids(f, "source_ids (this model has an encoder)", in->source_ids, in->source_starts));
+    else if (in->source_ids) return qd_fail(f->ctx, QDISP_EINVAL, "forward: source_ids, but the model has no encoder");
+    for (size_t i = 0; in->targets && i < in->starts[in->n_seq]; i++) {
+        if (in->targets[i] < -1 || in->targets[i] >= (int64_t)f->model->config.n_vocab) {
+            return qd_fail(f->ctx, QDISP_EINVAL, "forward: target %d at position %zu is outside the vocabulary (%zu)",
+                           (int)in->targets[i], i, f->model->config.n_vocab);
+        }
+    }
+    return QDISP_OK;
+}
+
+/* What each row has to predict, and what the decoder of an encoder-decoder model reads for it. */
+static qdisp_status make_targets(qd_forward *f) {
+    const qdisp_batch *in = f->batch;
+    const qd_model_config *c = &f->model->config;
+    size_t n = in->starts[in->n_seq];
+    if (c->kind == QDISP_MODEL_ENCODER_DECODER) {
+        if (!(f->shifted = qd_alloc(f->ctx, n, sizeof *f->shifted))) return QDISP_ENOMEM;
+        memcpy(f->shifted + 1, in->ids, (n - 1) * sizeof *f->shifted);
+        for (size_t s = 0; s < in->n_seq; s++)
+            f->shifted[in->starts[s]] = c->decoder_start_id >= 0 ? c->decoder_start_id : 0;
+    }
+    f->targets = in->targets;
+    if (f->targets) return QDISP_OK;
+    int32_t *targets = f->own_targets = qd_alloc(f->ctx, n, sizeof *targets);
+    if (!targets) return QDISP_ENOMEM;
+    f->targets = targets;
+    memcpy(targets, in->ids, n * sizeof *targets);
+    if (c->kind != QDISP_MODEL_DECODER) return QDISP_OK;
+    f->first_target = 1;
+    memmove(targets, targets + 1, (n - 1) * sizeof *targets);
+    for (size_t s = 0; s < in->n_seq; s++) targets[in->starts[s + 1] - 1] = -1;
     return QDISP_OK;
 }
 
 /* --- weights --- */
 
-static size_t n_widened(const qdisp_tensor *t) {
+size_t qd_n_widened(const qdisp_tensor *t) {
     bool in_place = t->dtype == QDISP_DTYPE_F32 && (uintptr_t)t->data % _Alignof(float) == 0;
-    return in_place ? 0 : (size_t)qd_tensor_n_elements(t) + 15; /* 15: each begins at a cache line */
+    return in_place ? 0 : (size_t)(qd_tensor_n_elements(t) + 15) / 16 * 16; /* each begins at a cache line */
 }
 
-/* Makes weights[] of a layer, or of the slots outside the layers; returns the floats of buffer used (buffer may be
- * NULL: only counts). The embedding is left out: its rows are widened one by one, and the head has its own place. */
-static size_t load_weights(forward *f, size_t layer, bool in_layer, float *buffer) {
-    const qdisp_model *m = f->model;
-    size_t used = 0;
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        qd_slot slot = m->slots[i];
-        if ((m->layers[i] >= 0) != in_layer || (in_layer && (size_t)m->layers[i] != layer)) continue;
-        if (slot == QD_SLOT_EMBED || slot == QD_SLOT_HEAD) continue;
-        const qdisp_tensor *t = &m->tensors[i];
-        if (buffer) {
-            f->weights[slot] = qd_load_f32(f->ctx->kernels, t->data, (qdisp_dtype)t->dtype, 0,
-                                           (size_t)qd_tensor_n_elements(t), buffer + used);
-        }
-        used += n_widened(t) / 16 * 16;
-    }
-    return used;
-}
+/* Pieces of tensors to widen: whole rows, or a stretch of one long row. */
+typedef struct widening {
+    const qdisp_tensor *t;
+    const qd_kernels *kernels;
+    size_t first, end, piece;
+    float *out; /* of element first */
+} widening;
 
-static bool wants_head(const forward *f) {
-    return f->run->nll || f->run->logits || f->run->tap_head;
-}
-
-static qdisp_status prepare_weights(forward *f) {
-    const qdisp_model *m = f->model;
-    size_t n_model = load_weights(f, 0, false, NULL), n_layer = 0;
-    for (size_t i = 0; i < m->config.n_layer; i++) {
-        size_t n = load_weights(f, i, true, NULL);
-        if (n > n_layer) n_layer = n;
-    }
-    /* Not empty, so that load_weights sees a buffer even if all weights are F32 in place. */
-    f->widened = qd_alloc_aligned(f->ctx, n_model + n_layer + 16, sizeof(float));
-    if (!f->widened) return QDISP_ENOMEM;
-    load_weights(f, 0, false, f->widened + n_layer);
-    if (!wants_head(f)) return QDISP_OK;
-    const qdisp_tensor *t = &m->tensors[m->linears[m->n_linears - 1].i_weight];
-    if (n_widened(t)) {
-        f->head = qd_alloc_aligned(f->ctx, n_widened(t), sizeof(float));
-        if (!f->head) return QDISP_ENOMEM;
-    }
-    f->head_weight = qd_load_f32(f->ctx->kernels, t->data, (qdisp_dtype)t->dtype, 0, (size_t)qd_tensor_n_elements(t),
-                                 f->head);
+static qdisp_status widen_task(void *arg, size_t i, unsigned i_worker) {
+    const widening *w = arg;
+    size_t first = w->first + i * w->piece, n = w->end - first < w->piece ? w->end - first : w->piece;
+    (void)i_worker;
+    float *to = w->out + (first - w->first);
+    const float *x = qd_load_f32(w->kernels, w->t->data, (qdisp_dtype)w->t->dtype, first, n, to);
+    if (x != to) memcpy(to, x, n * sizeof *to);
     return QDISP_OK;
 }
 
-/* --- scratch and work --- */
-
-static size_t wide_columns(const qd_model_config *c) {
-    return c->n_ff > 3 * c->n_embd ? c->n_ff : 3 * c->n_embd;
-}
-
-static void size_scratch(forward *f) {
-    const qd_model_config *c = &f->model->config;
-    for (size_t i = 0; i < f->n_chunks; i += QD_RUN_MAX_CHUNKS) {
-        size_t n = 0;
-        for (size_t j = i; j < f->n_chunks && j < i + QD_RUN_MAX_CHUNKS; j++) {
-            n += f->chunks[j].n_rows;
-            if (f->chunks[j].n_rows > f->max_chunk_rows) f->max_chunk_rows = f->chunks[j].n_rows;
-        }
-        if (n > f->max_batch_rows) f->max_batch_rows = n;
+qdisp_status qd_forward_widen_rows(qd_forward *f, size_t i_tensor, size_t first, size_t n, float *buffer,
+                                   const float **out) {
+    const qdisp_tensor *t = &f->model->tensors[i_tensor];
+    size_t n_columns = t->n_dims ? (size_t)t->shape[t->n_dims - 1] : 1;
+    if (!qd_n_widened(t)) {
+        *out = (const float *)t->data + first * n_columns;
+        return QDISP_OK;
     }
-    f->head_rows = HEAD_FLOATS / c->n_vocab;
-    if (f->head_rows < HEAD_ROWS_MIN) f->head_rows = HEAD_ROWS_MIN;
-    if (f->head_rows > f->max_chunk_rows) f->head_rows = f->max_chunk_rows;
-    size_t n_query = f->longest < QD_QUERY_ROWS ? f->longest : QD_QUERY_ROWS;
-    size_t in_block = f->max_chunk_rows * (2 * c->n_embd + wide_columns(c)) + n_query * f->longest;
-    size_t in_head = f->max_chunk_rows * c->n_embd + (f->run->logits ? 0 : f->head_rows * c->n_vocab);
-    f->n_scratch = in_block > in_head ? in_block : in_head;
+    widening w = {.t = t, .kernels = f->ctx->kernels, .first = first * n_columns, .end = (first + n) * n_columns,
+                  .out = buffer};
+    w.piece = n_columns < PIECE_ELEMENTS ? PIECE_ELEMENTS / n_columns * n_columns : n_columns;
+    *out = buffer;
+    size_t n_pieces = (w.end - w.first + w.piece - 1) / w.piece;
+    if (n_pieces == 1) return widen_task(&w, 0, 0);
+    return qd_parallel(f->ctx, n_pieces, widen_task, &w);
 }
 
-static float *worker_scratch(forward *f, unsigned i_worker) {
+qdisp_status qd_forward_widen(qd_forward *f, size_t i_tensor, float *buffer, const float **out) {
+    const qdisp_tensor *t = &f->model->tensors[i_tensor];
+    size_t n_rows = 1;
+    for (uint32_t i = 0; i + 1 < t->n_dims; i++) n_rows *= (size_t)t->shape[i];
+    return qd_forward_widen_rows(f, i_tensor, 0, n_rows, buffer, out);
+}
+
+/* Rows of these are read one by one, or made into other tables. */
+static bool is_table(qd_slot slot) {
+    return slot == QD_SLOT_EMBED || slot == QD_SLOT_POSITION || slot == QD_SLOT_TYPE || slot == QD_SLOT_HEAD ||
+           slot == QD_SLOT_RELATIVE || slot == QD_SLOT_ENCODER_RELATIVE;
+}
+
+/* Makes weights[] of a layer, or of the slots outside the layers; *used is the floats of buffer that it takes (NULL:
+ * only counts). */
+static qdisp_status load_slots(qd_forward *f, char where, size_t layer, float *buffer, size_t *used) {
+    *used = 0;
+    for (qd_slot slot = 0; slot < QD_N_SLOTS; slot++) {
+        if (qd_slot_rows[slot].where != where || is_table(slot)) continue;
+        size_t i = qd_model_index(f->model, layer, 0, slot);
+        if (buffer) f->weights[slot] = NULL;
+        if (i == QD_NONE) continue;
+        if (buffer) QD_TRY(qd_forward_widen(f, i, buffer + *used, &f->weights[slot]));
+        *used += qd_n_widened(&f->model->tensors[i]);
+    }
+    return QDISP_OK;
+}
+
+qdisp_status qd_forward_load_layer(qd_forward *f) {
+    size_t used;
+    return load_slots(f, 'L', f->layer, f->layer_weights, &used);
+}
+
+static qdisp_status prepare_weights(qd_forward *f) {
+    size_t n_model, n_layer = 0, n;
+    load_slots(f, 'M', 0, NULL, &n_model);
+    for (size_t i = 0; i < f->model->config.n_layer; i++) {
+        load_slots(f, 'L', i, NULL, &n);
+        if (n > n_layer) n_layer = n;
+    }
+    /* Not empty, so that load_slots sees a buffer even if all weights are f32 in place. */
+    f->model_weights = qd_alloc_aligned(f->ctx, n_model + 16, sizeof(float));
+    f->layer_weights = qd_alloc_aligned(f->ctx, n_layer + 16, sizeof(float));
+    if (!f->model_weights || !f->layer_weights) return QDISP_ENOMEM;
+    return load_slots(f, 'M', 0, f->model_weights, &n);
+}
+
+/* --- scratch and stages --- */
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static void size_batches(qd_forward *f) {
+    size_t n_embd = f->model->config.n_embd;
+    for (size_t i = 0; i < f->n_chunks; i++) {
+        f->sizes.chunk_rows = larger(f->sizes.chunk_rows, f->chunks[i].n_rows);
+        f->sizes.source_rows = larger(f->sizes.source_rows, f->chunks[i].n_source);
+    }
+    size_t rows = larger(f->sizes.chunk_rows, f->sizes.source_rows);
+    f->batch_chunks = larger(BATCH_FLOATS / (rows * n_embd), BATCH_CHUNKS_MIN);
+    if (f->batch_chunks > QD_RUN_MAX_CHUNKS) f->batch_chunks = QD_RUN_MAX_CHUNKS;
+    if (f->keep) f->batch_chunks = f->n_chunks; /* a backward pass goes back over all of them */
+    for (size_t i = 0; i < f->n_chunks; i += f->batch_chunks) {
+        size_t n = 0, n_source = 0;
+        for (size_t j = i; j < f->n_chunks && j < i + f->batch_chunks; j++) {
+            n += f->chunks[j].n_rows;
+            n_source += f->chunks[j].n_source;
+        }
+        f->batch_rows = larger(f->batch_rows, n);
+        f->batch_source_rows = larger(f->batch_source_rows, n_source);
+    }
+}
+
+static size_t score_floats(const qd_forward *f) {
+    size_t n = f->sizes.longest < QD_QUERY_ROWS ? f->sizes.longest : QD_QUERY_ROWS;
+    n = (f->keep ? 3 : 1) * n * f->sizes.longest;
+    return larger(n, 4 * f->sizes.chunk_rows) + 16; /* experts.c keeps the numbers of its rows there */
+}
+
+static size_t turn_floats(const qd_model_config *c, const qd_sizes *s) {
+    return 2 * s->longest * (larger(c->rope[0].n_rot, c->rope[1].n_rot) / 2) + 16;
+}
+
+static size_t scratch_floats(const qd_forward *f) {
+    const qd_model_config *c = &f->model->config;
+    size_t in_block = qd_acts_plan(f->model, &f->sizes, f->keep, NULL, NULL) + score_floats(f) +
+                      turn_floats(c, &f->sizes);
+    return larger(in_block, f->sizes.chunk_rows * c->n_vocab < QD_HEAD_TILE * f->sizes.chunk_rows
+                                ? f->sizes.chunk_rows * c->n_vocab
+                                : QD_HEAD_TILE * f->sizes.chunk_rows);
+}
+
+float *qd_forward_scratch(qd_forward *f, unsigned i_worker) {
     if (!f->scratch[i_worker]) f->scratch[i_worker] = qd_alloc_aligned(f->ctx, f->n_scratch, sizeof(float));
     return f->scratch[i_worker];
 }
 
-static qd_block make_block(forward *f, const qd_chunk *chunk, unsigned i_worker, float *scratch) {
-    const qd_model_config *c = &f->model->config;
-    size_t n = f->max_chunk_rows * c->n_embd;
-    return (qd_block){
+qd_block qd_forward_block(qd_forward *f, const qd_chunk *chunk, unsigned i_worker, float *scratch) {
+    size_t n_embd = f->model->config.n_embd;
+    const qd_chunk *first = &f->chunks[f->first_chunk];
+    qd_block b = {
         .model = f->model,
         .kernels = f->ctx->kernels,
         .weights = f->weights,
+        .positions = &f->positions,
         .run = f->run,
         .chunk = chunk,
-        .starts = f->starts,
+        .starts = f->encoder ? f->batch->source_starts : f->batch->starts,
+        .source_starts = f->batch->source_starts,
+        .i_row = f->encoder ? chunk->i_source : chunk->i_row,
+        .n_rows = f->encoder ? chunk->n_source : chunk->n_rows,
         .i_layer = f->layer,
+        .encoder = f->encoder,
         .i_worker = i_worker,
-        .h = f->h + (chunk->i_row - f->chunks[f->first_chunk].i_row) * c->n_embd,
-        .normed = scratch,
-        .mixed = scratch + n,
-        .wide = scratch + 2 * n,
-        .scores = scratch + 2 * n + f->max_chunk_rows * wide_columns(c),
+        .scratch = scratch,
     };
-}
-
-static qdisp_status tap_hidden(const forward *f, const qd_block *b, size_t i_layer) {
-    return f->run->hidden ? f->run->hidden(f->run->user, b->chunk, i_layer, b->h, b->i_worker) : QDISP_OK;
-}
-
-static qdisp_status embed_task(forward *f, const qd_block *b) {
-    const qdisp_tensor *t = &f->model->tensors[qd_model_index(f->model, 0, QD_SLOT_EMBED)];
-    size_t n = f->model->config.n_embd;
-    for (size_t r = 0; r < b->chunk->n_rows; r++) {
-        float *row = b->h + r * n;
-        const float *x = qd_load_f32(b->kernels, t->data, (qdisp_dtype)t->dtype,
-                                     (size_t)f->ids[b->chunk->i_row + r] * n, n, row);
-        if (x != row) memcpy(row, x, n * sizeof *row);
-    }
-    qd_layer_norm(b, b->h, QD_SLOT_EMBED_NORM, b->h);
-    return tap_hidden(f, b, 0);
-}
-
-static qdisp_status block_task(forward *f, const qd_block *b) {
-    QD_TRY(f->model->arch->block(b));
-    return tap_hidden(f, b, f->layer + 1);
-}
-
-/* nll of the tokens after rows first .. first + n - 1 of the chunk. */
-static void score_rows(const forward *f, const qd_block *b, size_t first, size_t n, const float *logits,
-                       size_t *i_seq) {
-    size_t n_vocab = f->model->config.n_vocab;
-    for (size_t r = 0; r < n; r++) {
-        size_t at = b->chunk->i_row + first + r;
-        while (f->starts[*i_seq + 1] <= at) ++*i_seq;
-        if (at == f->starts[*i_seq]) f->run->nll[at] = NAN;
-        if (at + 1 == f->starts[*i_seq + 1]) continue;
-        f->run->nll[at + 1] = b->kernels->nll(logits + r * n_vocab, n_vocab, (size_t)f->ids[at + 1]);
-    }
-}
-
-static qdisp_status head_task(forward *f, const qd_block *b) {
-    const qd_model_config *c = &f->model->config;
-    const qd_chunk *chunk = b->chunk;
-    qd_layer_norm(b, b->h, QD_SLOT_NORM, b->normed);
-    if (f->run->linear_input && f->run->tap_head) {
-        QD_TRY(f->run->linear_input(f->run->user, chunk, f->model->n_linears - 1, b->normed, b->i_worker));
-    }
-    if (!f->run->nll && !f->run->logits) return QDISP_OK;
-    size_t i_seq = chunk->i_seq;
-    for (size_t first = 0; first < chunk->n_rows; first += f->head_rows) {
-        size_t n = chunk->n_rows - first < f->head_rows ? chunk->n_rows - first : f->head_rows;
-        float *logits = f->run->logits ? f->run->logits + (chunk->i_row + first) * c->n_vocab : b->mixed;
-        qd_gemm(true, n, c->n_vocab, c->n_embd, 1.0f, b->normed + first * c->n_embd, c->n_embd, f->head_weight,
-                c->n_embd, 0.0f, logits, c->n_vocab);
-        if (f->run->nll) score_rows(f, b, first, n, logits, &i_seq);
-    }
-    return QDISP_OK;
+    if (f->memory) b.memory = f->memory + (chunk->i_source - first->i_source) * n_embd;
+    b.h = f->encoder ? (float *)(uintptr_t)b.memory : f->h + (chunk->i_row - first->i_row) * n_embd;
+    b.scores = scratch + qd_acts_plan(f->model, &f->sizes, f->keep, scratch, &b.a);
+    b.turns = b.scores + score_floats(f);
+    return b;
 }
 
 typedef struct stage {
-    forward *f;
-    qdisp_status (*task)(forward *f, const qd_block *b);
+    qd_forward *f;
+    qd_stage task;
 } stage;
 
 static qdisp_status stage_task(void *arg, size_t i, unsigned i_worker) {
     const stage *s = arg;
-    float *scratch = worker_scratch(s->f, i_worker);
+    float *scratch = qd_forward_scratch(s->f, i_worker);
     if (!scratch) return QDISP_ENOMEM;
-    qd_block b = make_block(s->f, &s->f->chunks[s->f->first_chunk + i], i_worker, scratch);
+    qd_block b = qd_forward_block(s->f, &s->f->chunks[s->f->first_chunk + i], i_worker, scratch);
     return s->task(s->f, &b);
 }
 
 /* Our threads with an OpenBLAS that runs in one, else its own: gemm.c decides. */
-static qdisp_status run_stage(forward *f, double done, qdisp_status (*task)(forward *f, const qd_block *b)) {
-    stage s = {f, task};
-    QD_TRY(qd_progress(f->ctx, "forward", done));
-    if (!f->threaded_blas) return qd_parallel(f->ctx, f->n_batch, stage_task, &s);
-    for (size_t i = 0; i < f->n_batch; i++) {
+qdisp_status qd_forward_each(qd_forward *f, size_t n, qd_task task, void *arg) {
+    if (!f->threaded_blas) return qd_parallel(f->ctx, n, task, arg);
+    for (size_t i = 0; i < n; i++) {
         if (qd_cancelled(f->ctx)) return qd_fail(f->ctx, QDISP_ECANCELLED, "forward: cancelled");
-        QD_TRY(stage_task(&s, i, 0));
+        QD_TRY(task(arg, i, 0));
     }
     return QDISP_OK;
 }
 
-static qdisp_status run_batch(forward *f) {
+qdisp_status qd_forward_stage(qd_forward *f, qd_stage task) {
+    stage s = {f, task};
+    return qd_forward_each(f, f->n_batch, stage_task, &s);
+}
+
+/* --- the stages --- */
+
+/* Adds row `row` of a table to x. */
+static void add_row(const qd_block *b, qd_slot slot, size_t row, size_t n, float *x, float *buffer) {
+    const qdisp_tensor *t = &b->model->tensors[qd_model_index(b->model, 0, 0, slot)];
+    const float *from = qd_load_f32(b->kernels, t->data, (qdisp_dtype)t->dtype, row * n, n, buffer);
+    qd_sum(x, from, n, x);
+}
+
+static void embed_rows(const qd_forward *f, const qd_block *b, float *out) {
     const qd_model_config *c = &f->model->config;
-    double n_stages = (double)c->n_layer + 2, total = (double)f->n_chunks * n_stages;
-    double before = (double)f->first_chunk * n_stages, each = (double)f->n_batch;
-    QD_TRY(run_stage(f, before / total, embed_task));
-    for (f->layer = 0; f->layer < c->n_layer; f->layer++) {
-        load_weights(f, f->layer, true, f->widened);
-        QD_TRY(run_stage(f, (before + each * (double)(f->layer + 1)) / total, block_task));
+    const qdisp_tensor *t = &f->model->tensors[qd_model_index(f->model, 0, 0, QD_SLOT_EMBED)];
+    const int32_t *ids = b->encoder ? f->batch->source_ids : f->shifted ? f->shifted : f->batch->ids;
+    size_t n = c->n_word_embd;
+    for (size_t r = 0; r < b->n_rows; r++) {
+        float *row = out + r * n;
+        const float *x = qd_load_f32(b->kernels, t->data, (qdisp_dtype)t->dtype, (size_t)ids[b->i_row + r] * n, n, row);
+        if (x != row) memcpy(row, x, n * sizeof *row);
+        for (size_t i = 0; c->embed_scale > 0 && i < n; i++) row[i] *= c->embed_scale;
     }
-    if (wants_head(f)) QD_TRY(run_stage(f, (before + each * (n_stages - 1)) / total, head_task));
-    if (f->run->chunks_done) QD_TRY(f->run->chunks_done(f->run->user, f->first_chunk, f->n_batch));
+}
+
+static void add_positions(const qd_forward *f, const qd_block *b) {
+    const qd_model_config *c = &f->model->config;
+    bool has_types = qd_model_index(f->model, 0, 0, QD_SLOT_TYPE) != QD_NONE;
+    for (size_t s = b->chunk->i_seq; s < b->chunk->i_seq + b->chunk->n_seq; s++) {
+        for (size_t p = 0; p < b->starts[s + 1] - b->starts[s]; p++) {
+            float *x = b->h + (b->starts[s] + p - b->i_row) * c->n_embd;
+            if (has_types) add_row(b, QD_SLOT_TYPE, 0, c->n_embd, x, b->a.normed);
+            if (c->position == QD_POSITION_LEARNED)
+                add_row(b, QD_SLOT_POSITION, p + c->position_offset, c->n_embd, x, b->a.normed);
+            if (c->position == QD_POSITION_SINUSOIDAL) qd_sum(x, f->positions.sinusoid + p * c->n_embd, c->n_embd, x);
+        }
+    }
+}
+
+static qdisp_status tap_embedding(const qd_block *b) {
+    qdisp_activation a = {.site = QDISP_SITE_RESIDUAL, .layer = -1, .i_linear = QD_NONE, .i_seq = b->chunk->i_seq,
+                          .n_seq = b->chunk->n_seq, .starts = b->starts, .i_row = b->i_row, .n_rows = b->n_rows,
+                          .n_cols = b->model->config.n_embd, .stride = b->model->config.n_embd, .data = b->h};
+    return qd_tap_call(b, &a);
+}
+
+static qdisp_status embed_task(qd_forward *f, const qd_block *b) {
+    const qd_model_config *c = &f->model->config;
+    bool projected = qd_weight(b, QD_SLOT_PROJECT_IN) != NULL;
+    embed_rows(f, b, projected ? b->a.normed : b->h);
+    if (projected) QD_TRY(qd_linear_run(b, QD_SLOT_PROJECT_IN, b->a.normed, b->n_rows, false, b->h, c->n_embd, false));
+    add_positions(f, b);
+    if (qd_weight(b, QD_SLOT_EMBED_NORM)) qd_norm_rows(b, QD_SLOT_EMBED_NORM, b->h, b->n_rows, b->h);
+    return tap_embedding(b);
+}
+
+qdisp_status qd_forward_embed(qd_forward *f) {
+    return qd_forward_stage(f, embed_task);
+}
+
+static qdisp_status block_task(qd_forward *f, const qd_block *b) {
+    QD_TRY(qd_block_attention(b));
+    QD_TRY(qd_block_mlp(b));
+    return qd_tap_rows(b, QDISP_SITE_RESIDUAL, b->h, f->model->config.n_embd);
+}
+
+static qdisp_status run_layer(qd_forward *f) {
+    QD_TRY(qd_progress(f->ctx, "forward", f->done));
+    f->done += f->step;
+    QD_TRY(qd_forward_load_layer(f));
+    return f->model->config.is_moe[f->layer] ? qd_experts_run(f) : qd_forward_stage(f, block_task);
+}
+
+static qdisp_status encoder_norm_task(qd_forward *f, const qd_block *b) {
+    (void)f;
+    qd_norm_rows(b, QD_SLOT_ENCODER_NORM, b->h, b->n_rows, b->h);
     return QDISP_OK;
 }
 
-static qdisp_status run_all(forward *f) {
-    f->n_chunks = qd_model_chunks(f->starts, f->n_seq, NULL);
+qdisp_status qd_forward_encode(qd_forward *f) {
+    const qd_model_config *c = &f->model->config;
+    if (c->kind != QDISP_MODEL_ENCODER_DECODER) return QDISP_OK;
+    f->encoder = true;
+    QD_TRY(qd_forward_embed(f));
+    for (f->layer = 0; f->layer < c->n_encoder_layer; f->layer++) QD_TRY(run_layer(f));
+    if (f->weights[QD_SLOT_ENCODER_NORM]) QD_TRY(qd_forward_stage(f, encoder_norm_task));
+    f->encoder = false;
+    return QDISP_OK;
+}
+
+static qdisp_status run_batch(qd_forward *f) {
+    const qd_model_config *c = &f->model->config;
+    QD_TRY(qd_forward_encode(f));
+    QD_TRY(qd_forward_embed(f));
+    for (f->layer = c->n_encoder_layer; f->layer < c->n_layer; f->layer++) QD_TRY(run_layer(f));
+    QD_TRY(qd_progress(f->ctx, "forward", f->done));
+    f->done += f->step;
+    if (f->run->nll || f->run->logits || f->run->tap_head) QD_TRY(qd_head_run(f));
+    return f->run->chunks_done ? f->run->chunks_done(f->run->user, f->first_chunk, f->n_batch) : QDISP_OK;
+}
+
+/* --- the run --- */
+
+qdisp_status qd_forward_begin(qd_forward *f, size_t extra) {
+    const qdisp_batch *in = f->batch;
+    size_t n_embd = f->model->config.n_embd;
+    QD_TRY(check_input(f));
+    QD_TRY(make_targets(f));
+    for (size_t i = 0; f->run->nll && i < in->starts[in->n_seq]; i++) f->run->nll[i] = NAN;
+    const size_t *source = in->source_ids ? in->source_starts : NULL;
+    f->n_chunks = qd_model_chunks(in->starts, source, in->n_seq, NULL);
     f->chunks = qd_alloc(f->ctx, f->n_chunks, sizeof *f->chunks);
     f->threaded_blas = qd_gemm_is_threaded(f->ctx);
     f->n_workers = f->threaded_blas ? 1 : qd_n_workers(f->ctx);
     f->scratch = qd_alloc(f->ctx, f->n_workers, sizeof *f->scratch);
     if (!f->chunks || !f->scratch) return QDISP_ENOMEM;
-    qd_model_chunks(f->starts, f->n_seq, f->chunks);
-    size_scratch(f);
-    f->h = qd_alloc_aligned(f->ctx, f->max_batch_rows * f->model->config.n_embd, sizeof(float));
-    if (!f->h) return QDISP_ENOMEM;
-    QD_TRY(prepare_weights(f));
+    qd_model_chunks(in->starts, source, in->n_seq, f->chunks);
+    size_batches(f);
+    f->n_scratch = scratch_floats(f) + extra;
+    f->h = qd_alloc_aligned(f->ctx, f->batch_rows * n_embd, sizeof(float));
+    if (source) f->memory = qd_alloc_aligned(f->ctx, f->batch_source_rows * n_embd, sizeof(float));
+    if (!f->h || (source && !f->memory)) return QDISP_ENOMEM;
+    QD_TRY(qd_positions_make(f->model, f->sizes.longest, &f->positions));
+    return prepare_weights(f);
+}
+
+void qd_forward_end(qd_forward *f) {
+    for (unsigned i = 0; f->scratch && i < f->n_workers; i++) qd_free_aligned(f->ctx, f->scratch[i]);
+    qd_experts_free(f);
+    qd_head_free(f);
+    qd_positions_free(f->ctx, &f->positions);
+    qd_free(f->ctx, f->scratch);
+    qd_free(f->ctx, f->chunks);
+    qd_free(f->ctx, f->own_targets);
+    qd_free(f->ctx, f->shifted);
+    qd_free_aligned(f->ctx, f->h);
+    qd_free_aligned(f->ctx, f->memory);
+    qd_free_aligned(f->ctx, f->model_weights);
+    qd_free_aligned(f->ctx, f->layer_weights);
+}
+
+static qdisp_status run_all(qd_forward *f) {
+    QD_TRY(qd_forward_begin(f, 0));
+    size_t n_stages = (f->n_chunks + f->batch_chunks - 1) / f->batch_chunks * (f->model->config.n_layer + 1);
+    f->step = 1.0 / (double)n_stages;
     for (; f->first_chunk < f->n_chunks; f->first_chunk += f->n_batch) {
         size_t left = f->n_chunks - f->first_chunk;
-        f->n_batch = left < QD_RUN_MAX_CHUNKS ? left : QD_RUN_MAX_CHUNKS;
+        f->n_batch = left < f->batch_chunks ? left : f->batch_chunks;
         QD_TRY(run_batch(f));
     }
     return qd_progress(f->ctx, "forward", 1.0);
 }
 
-qdisp_status qd_model_run(const qdisp_model *model, const int32_t *ids, const size_t *starts, size_t n_seq,
-                          const qd_run *run) {
-    forward f = {.model = model, .ctx = model->ctx, .run = run, .ids = ids, .starts = starts, .n_seq = n_seq};
-    qdisp_status status = check_input(&f);
-    if (status == QDISP_OK && n_seq) status = run_all(&f);
-    for (unsigned i = 0; f.scratch && i < f.n_workers; i++) qd_free_aligned(f.ctx, f.scratch[i]);
-    qd_free(f.ctx, f.scratch);
-    qd_free(f.ctx, f.chunks);
-    qd_free_aligned(f.ctx, f.h);
-    qd_free_aligned(f.ctx, f.widened);
-    qd_free_aligned(f.ctx, f.head);
+qdisp_status qd_model_run(const qdisp_model *model, const qdisp_batch *batch, const qd_run *run) {
+    qd_forward f = {.model = model, .ctx = model->ctx, .run = run, .batch = batch};
+    if (!batch->n_seq) return QDISP_OK;
+    qdisp_status status = run_all(&f);
+    qd_forward_end(&f);
     return status;
+}
+
+qdisp_batch qd_batch_of(const int32_t *ids, const size_t *starts, size_t n_seq) {
+    return (qdisp_batch){.size = sizeof(qdisp_batch), .ids = ids, .starts = starts, .n_seq = n_seq};
 }
 
 qdisp_status qdisp_model_forward(const qdisp_model *model, const int32_t *ids, size_t n_ids, float *logits) {
@@ -308,13 +464,19 @@ qdisp_status qdisp_model_forward(const qdisp_model *model, const int32_t *ids, s
     if (!ids || !n_ids || !logits) return qd_fail(model->ctx, QDISP_EINVAL, "forward: no ids or no place for logits");
     size_t starts[2] = {0, n_ids};
     qd_run run = {.logits = logits};
-    return qd_model_run(model, ids, starts, 1, &run);
+    qdisp_batch batch = qd_batch_of(ids, starts, 1);
+    return qd_model_run(model, &batch, &run);
 }
 
 qdisp_status qdisp_model_nll(const qdisp_model *model, const int32_t *ids, const size_t *starts, size_t n_seq,
                              float *nll) {
     if (!model) return QDISP_EINVAL;
     if (n_seq && !nll) return qd_fail(model->ctx, QDISP_EINVAL, "forward: no place for nll");
+    if (model->config.kind != QDISP_MODEL_DECODER) {
+        return qd_fail(model->ctx, QDISP_EINVAL, "forward: a %s model needs %s: use qdisp_model_run",
+                       model->arch->name, model->config.kind == QDISP_MODEL_MASKED ? "a mask id" : "source_ids");
+    }
     qd_run run = {.nll = nll};
-    return qd_model_run(model, ids, starts, n_seq, &run);
+    qdisp_batch batch = qd_batch_of(ids, starts, n_seq);
+    return qd_model_run(model, &batch, &run);
 }

@@ -19,11 +19,11 @@ bool qd_gemm_is_threaded(const qdisp_ctx *ctx) {
     return false;
 }
 
-void qd_gemm(bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
-             size_t ldb, float beta, float *c, size_t ldc) {
+void qd_gemm(bool a_transposed, bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a,
+             size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc) {
     bool locked = openblas_get_parallel() == OPENBLAS_SEQUENTIAL;
     if (locked) pthread_mutex_lock(&sequential_lock);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, b_transposed ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n,
-                (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+    cblas_sgemm(CblasRowMajor, a_transposed ? CblasTrans : CblasNoTrans, b_transposed ? CblasTrans : CblasNoTrans,
+                (blasint)m, (blasint)n, (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
     if (locked) pthread_mutex_unlock(&sequential_lock);
 }

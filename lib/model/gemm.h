@@ -7,9 +7,9 @@
 /* Who uses the processors during a forward pass? true: OpenBLAS runs its own threads inside a product, so products are
  * called from one thread; false: the library's threads each call products that run in one thread. */
 bool qd_gemm_is_threaded(const qdisp_ctx *ctx);
-/* c [m, n] = alpha a [m, k] b + beta c, row-major with row strides; b is [k, n], or [n, k] when transposed. Any thread.
- */
-void qd_gemm(bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
-             size_t ldb, float beta, float *c, size_t ldc);
+/* c [m, n] = alpha a b + beta c, row-major with row strides; a is [m, k], or [k, m] if a_transposed; b is [k, n], or
+ * [n, k] if b_transposed. Any thread. */
+void qd_gemm(bool a_transposed, bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a,
+             size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
 #endif

@@ -1,83 +1,67 @@
-/* layers.c - what blocks are made of: layer norm, linear maps, attention. */
-#include <math.h>
+/* layers.c - what blocks are made of: norms, linear maps, taps. */
 #include <string.h>
 
-#include "model/arch.h"
-#include "model/gemm.h"
+#include "model/run.h"
 
-void qd_rows_add(float *into, const float *from, size_t n) {
-    for (size_t i = 0; i < n; i++) into[i] += from[i];
+void qd_sum(const float *a, const float *b, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) out[i] = a[i] + b[i];
 }
 
-void qd_layer_norm(const qd_block *b, const float *x, qd_slot weight, float *out) {
+void qd_norm_rows(const qd_block *b, qd_slot slot, const float *x, size_t n_rows, float *out) {
     const qd_model_config *c = &b->model->config;
-    const float *w = b->weights[weight], *bias = b->weights[weight + 1];
-    for (size_t r = 0; r < b->chunk->n_rows; r++) {
-        b->kernels->layer_norm(x + r * c->n_embd, c->n_embd, c->epsilon, w, bias, out + r * c->n_embd);
+    const float *w = qd_weight(b, slot), *bias = qd_weight(b, slot + 1);
+    size_t n = c->n_embd;
+    for (size_t r = 0; r < n_rows; r++) {
+        if (c->rms) b->kernels->rms_norm(x + r * n, n, c->epsilon, w, c->norm_offset, out + r * n);
+        else b->kernels->layer_norm(x + r * n, n, c->epsilon, w, bias, out + r * n);
     }
 }
 
-/* The linear maps of a layer in the order of qdisp_model.linears. */
-static size_t linear_in_layer(qd_slot weight) {
-    switch (weight) {
-    case QD_SLOT_ATTN_QKV: return 0;
-    case QD_SLOT_ATTN_OUT: return 1;
-    case QD_SLOT_MLP_UP: return 2;
-    default: return 3;
-    }
+qdisp_status qd_tap_call(const qd_block *b, qdisp_activation *a) {
+    if (!b->run->tap || !(b->run->sites & QDISP_SITE_BIT(a->site))) return QDISP_OK;
+    a->i_chunk = b->chunk->i_chunk;
+    a->i_worker = b->i_worker;
+    if (b->run->tap(b->run->user, a) == 0) return QDISP_OK;
+    return qd_fail(b->model->ctx, QDISP_ECANCELLED, "stopped by a tap");
 }
 
-qdisp_status qd_linear_run(const qd_block *b, qd_slot weight, const float *x, bool with_bias, float *out) {
-    size_t i_linear = 4 * b->i_layer + linear_in_layer(weight), n_rows = b->chunk->n_rows;
-    const qd_linear *l = &b->model->linears[i_linear];
-    if (b->run->linear_input) QD_TRY(b->run->linear_input(b->run->user, b->chunk, i_linear, x, b->i_worker));
-    float beta = 0;
-    if (with_bias && l->i_bias != QD_NONE) {
-        /* The product adds to rows that hold the bias: one pass less than adding it afterwards. */
-        for (size_t r = 0; r < n_rows; r++) memcpy(out + r * l->n_out, b->weights[weight + 1], l->n_out * sizeof *out);
-        beta = 1;
-    }
-    qd_gemm(true, n_rows, l->n_out, l->n_in, 1.0f, x, l->n_in, b->weights[weight], l->n_in, beta, out, l->n_out);
-    return QDISP_OK;
+static qdisp_activation rows_of(const qd_block *b, qdisp_site site, float *data, size_t n_cols, size_t stride) {
+    return (qdisp_activation){
+        .site = site, .layer = (int32_t)b->i_layer, .i_linear = QD_NONE, .i_seq = b->chunk->i_seq,
+        .n_seq = b->chunk->n_seq, .starts = b->starts, .i_row = b->i_row, .n_rows = b->n_rows, .n_cols = n_cols,
+        .stride = stride, .data = data,
+    };
 }
 
-/* Slope of a head, Press et al. 2022 section 3: 2^(-8 (i + 1) / n) for n a power of two, else those of the power
- * below, followed by every other one of twice that power (their reference code, which transformers follows). */
-static float alibi_slope(size_t i_head, size_t n_head) {
-    size_t power = 1;
-    while (2 * power <= n_head) power *= 2;
-    double exponent = i_head < power ? 8.0 * (double)(i_head + 1) / (double)power
-                                     : 8.0 * (double)(2 * (i_head - power) + 1) / (double)(2 * power);
-    return (float)exp2(-exponent);
+qdisp_status qd_tap_rows(const qd_block *b, qdisp_site site, float *data, size_t n_cols) {
+    qdisp_activation a = rows_of(b, site, data, n_cols, n_cols);
+    return qd_tap_call(b, &a);
 }
 
-/* One head of one sequence of n tokens; q points at its first query, row stride ld. */
-static void attend(const qd_block *b, const float *q, size_t n, float slope, float *out) {
-    const qd_model_config *c = &b->model->config;
-    size_t d = c->head_dim, ld = 3 * c->n_embd;
-    const float *k = q + d, *v = q + 2 * d;
-    float scale = 1.0f / sqrtf((float)d);
-    for (size_t first = 0; first < n; first += QD_QUERY_ROWS) {
-        size_t m = n - first < QD_QUERY_ROWS ? n - first : QD_QUERY_ROWS, n_keys = first + m;
-        qd_gemm(true, m, n_keys, d, scale, q + first * ld, ld, k, ld, 0.0f, b->scores, n_keys);
-        for (size_t r = 0; r < m; r++) {
-            float *row = b->scores + r * n_keys;
-            size_t n_seen = first + r + 1; /* causal: keys after the query get no weight */
-            for (size_t j = 0; j < n_seen; j++) row[j] += slope * (float)j;
-            b->kernels->softmax(row, n_seen);
-            memset(row + n_seen, 0, (n_keys - n_seen) * sizeof *row);
-        }
-        qd_gemm(false, m, d, n_keys, 1.0f, b->scores, n_keys, v, ld, 0.0f, out + first * c->n_embd, c->n_embd);
+static qdisp_status tap_linear(const qd_block *b, qdisp_site site, size_t i_linear, float *data, size_t n_rows,
+                               size_t n_cols, size_t stride, bool source) {
+    if (!b->run->tap) return QDISP_OK;
+    qdisp_activation a = rows_of(b, site, data, n_cols, stride);
+    a.i_linear = i_linear;
+    a.layer = b->model->linears[i_linear].layer;
+    a.n_rows = n_rows;
+    if (source) {
+        a.starts = b->source_starts;
+        a.i_row = b->chunk->i_source;
     }
+    return qd_tap_call(b, &a);
 }
 
-void qd_attention_alibi(const qd_block *b) {
-    const qd_model_config *c = &b->model->config;
-    for (size_t s = b->chunk->i_seq; s < b->chunk->i_seq + b->chunk->n_seq; s++) {
-        size_t row = b->starts[s] - b->chunk->i_row, n = b->starts[s + 1] - b->starts[s];
-        for (size_t i = 0; i < c->n_head; i++) {
-            attend(b, b->wide + row * 3 * c->n_embd + i * 3 * c->head_dim, n, alibi_slope(i, c->n_head),
-                   b->mixed + row * c->n_embd + i * c->head_dim);
-        }
-    }
+qdisp_status qd_linear_run(const qd_block *b, qd_slot weight, const float *x, size_t n_rows, bool with_bias, float *out,
+                           size_t ld, bool source) {
+    bool outside = qd_slot_rows[weight].where == 'M';
+    size_t i = qd_model_linear_index(b->model, outside ? 0 : b->i_layer, 0, weight);
+    const qd_linear *l = &b->model->linears[i];
+    const float *bias = with_bias && l->i_bias != QD_NONE ? qd_weight(b, weight + 1) : NULL;
+    QD_TRY(tap_linear(b, QDISP_SITE_LINEAR_IN, i, (float *)(uintptr_t)x, n_rows, l->n_in, l->n_in, source));
+    /* The product adds to rows that hold the bias: one pass less than adding it afterwards. */
+    for (size_t r = 0; bias && r < n_rows; r++) memcpy(out + r * ld, bias, l->n_out * sizeof *out);
+    qd_gemm(false, true, n_rows, l->n_out, l->n_in, 1.0f, x, l->n_in, qd_weight(b, weight), l->n_in, bias ? 1.0f : 0.0f,
+            out, ld);
+    return tap_linear(b, QDISP_SITE_LINEAR_OUT, i, out, n_rows, l->n_out, ld, source);
 }

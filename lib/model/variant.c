@@ -42,20 +42,38 @@ done:
     return status;
 }
 
-static bool is_fused(const qdisp_model *model, size_t i_tensor) {
-    return model->slots[i_tensor] == QD_SLOT_ATTN_QKV || model->slots[i_tensor] == QD_SLOT_ATTN_QKV_BIAS;
+static bool is_slot(const qdisp_model *m, size_t i_tensor, qd_slot weight) {
+    return m->slots[i_tensor] == weight || m->slots[i_tensor] == weight + 1;
 }
 
 size_t qd_model_n_parts(const qdisp_model *model, size_t i_tensor) {
-    return is_fused(model, i_tensor) ? 3 : 1;
+    if (is_slot(model, i_tensor, QD_SLOT_ATTN_QKV)) return 3;
+    return is_slot(model, i_tensor, QD_SLOT_MLP_GATE_UP) ? 2 : 1;
+}
+
+static qd_part qkv_part(const qd_model_config *c, size_t i) {
+    static const char *const names[] = {"q", "k", "v"}, *const roles[] = {"attn.q", "attn.k", "attn.v"};
+    size_t d = c->head_dim, n_q = c->n_head * d, n_k = c->n_kv_head * d, group = c->n_head / c->n_kv_head;
+    qd_part part = {.name = names[i], .role = roles[i], .n_runs = 1};
+    if (c->qkv_layout == QD_QKV_STACKED) {
+        part.first = i == 0 ? 0 : n_q + (i - 1) * n_k;
+        part.run_rows = part.stride = i == 0 ? n_q : n_k;
+    } else { /* key head after key head: its query heads, its k, its v */
+        part.first = i == 0 ? 0 : (group + i - 1) * d;
+        part.run_rows = i == 0 ? group * d : d;
+        part.stride = (group + 2) * d;
+        part.n_runs = c->n_kv_head;
+    }
+    return part;
 }
 
 qd_part qd_model_part(const qdisp_model *model, size_t i_tensor, size_t i_part) {
-    static const char *const names[] = {"q", "k", "v"};
-    size_t d = model->config.head_dim;
     const qdisp_tensor *t = &model->tensors[i_tensor];
     size_t n_rows = t->n_dims ? (size_t)t->shape[0] : 1;
-    /* Head by head: row (head * 3 + part) * head_dim + r. */
-    if (is_fused(model, i_tensor)) return (qd_part){names[i_part], i_part * d, 3 * d, d, model->config.n_head};
-    return (qd_part){"", 0, n_rows, n_rows, 1};
+    if (is_slot(model, i_tensor, QD_SLOT_ATTN_QKV)) return qkv_part(&model->config, i_part);
+    if (is_slot(model, i_tensor, QD_SLOT_MLP_GATE_UP)) {
+        return (qd_part){i_part ? "up" : "gate", i_part ? "mlp.up" : "mlp.gate", i_part * n_rows / 2, n_rows / 2,
+                         n_rows / 2, 1};
+    }
+    return (qd_part){"", qd_slot_rows[model->slots[i_tensor]].role, 0, n_rows, n_rows, 1};
 }

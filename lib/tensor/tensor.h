@@ -107,6 +107,10 @@ qdisp_status qd_strided_pack(qd_tensor_file *file, qdisp_tensor *tensor, const u
 bool qd_tensor_set_shape(qdisp_tensor *tensor, const uint64_t *shape, size_t n_dims);
 /* Makes tensor one of values that nothing here reads, of the type that format names (copied); others stay usable. */
 qdisp_status qd_tensor_file_other(qd_tensor_file *file, qdisp_tensor *tensor, const char *format, uint64_t n_bytes);
+/* Views; nothing is copied. Transposes a matrix; makes a tensor its i-th slice along the first dimension, named
+ * "NAME[i]". The file owns what they need, the tensor is changed in place. Errors: ENOMEM. */
+qdisp_status qd_tensor_transpose(qd_tensor_file *file, qdisp_tensor *tensor);
+qdisp_status qd_tensor_slice(qd_tensor_file *file, qdisp_tensor *tensor, size_t i);
 /* What a person calls the type of a tensor's values: "f32", "Q4_K", "gptq-4bit", "U16" ... */
 const char *qd_tensor_format(const qdisp_tensor *tensor);
 /* The narrowest of F32, F16 and BF16 that holds every value; the dtype itself for other tensors. */

@@ -1,0 +1,150 @@
+/* experts.c - a mixture of experts: the router picks, then expert after expert is widened and sees its rows, so that
+ * no more than one expert's weights are in memory at a time. */
+#include <string.h>
+
+#include "model/run.h"
+
+typedef struct qd_experts {
+    float *input, *output; /* [batch_rows, n_embd]: what the network reads, and the weighted sum of the experts */
+    uint32_t *chosen;      /* [batch_rows, n_expert_used] */
+    float *shares;         /* the same */
+    float *matrices[3];    /* gate, up, down of the expert under way, widened */
+    const float *weights[3];
+    size_t expert;
+} qd_experts;
+
+static size_t at_batch(const qd_forward *f, const qd_block *b) {
+    return b->i_row - f->chunks[f->first_chunk].i_row;
+}
+
+/* The largest n_used of p[n] in falling order, the first of equals first. */
+static void choose(const qd_model_config *c, const float *p, uint32_t *chosen, float *shares) {
+    float sum = 0;
+    for (size_t k = 0; k < c->n_expert_used; k++) {
+        size_t best = QD_NONE;
+        for (size_t e = 0; e < c->n_expert; e++) {
+            bool taken = false;
+            for (size_t i = 0; i < k; i++) taken |= chosen[i] == e;
+            if (!taken && (best == QD_NONE || p[e] > p[best])) best = e;
+        }
+        chosen[k] = (uint32_t)best;
+        shares[k] = p[best];
+        sum += p[best];
+    }
+    for (size_t k = 0; c->expert_normalized && k < c->n_expert_used; k++) shares[k] /= sum;
+}
+
+static qdisp_status route_task(qd_forward *f, const qd_block *b) {
+    const qd_model_config *c = &f->model->config;
+    qd_experts *x = f->experts;
+    size_t first = at_batch(f, b), n = b->n_rows * c->n_embd;
+    const float *input;
+    QD_TRY(qd_block_attention(b));
+    qd_block_mlp_input(b, &input);
+    memcpy(x->input + first * c->n_embd, input, n * sizeof(float));
+    memset(x->output + first * c->n_embd, 0, n * sizeof(float));
+    QD_TRY(qd_linear_run(b, QD_SLOT_MLP_ROUTER, input, b->n_rows, false, b->a.gate, c->n_expert, b->encoder));
+    for (size_t r = 0; r < b->n_rows; r++) {
+        float *row = b->a.gate + r * c->n_expert;
+        b->kernels->softmax(row, c->n_expert);
+        choose(c, row, x->chosen + (first + r) * c->n_expert_used, x->shares + (first + r) * c->n_expert_used);
+    }
+    return QDISP_OK;
+}
+
+/* The rows of a chunk that go to the expert, gathered to `to`. */
+static size_t gather(const qd_forward *f, const qd_block *b, size_t *rows, float *shares, float *to) {
+    const qd_experts *x = f->experts;
+    size_t n = 0, first = at_batch(f, b), k_max = f->model->config.n_expert_used, e = f->model->config.n_embd;
+    for (size_t r = 0; r < b->n_rows; r++) {
+        for (size_t k = 0; k < k_max; k++) {
+            if (x->chosen[(first + r) * k_max + k] != x->expert) continue;
+            memcpy(to + n * e, x->input + (first + r) * e, e * sizeof *to);
+            shares[n] = x->shares[(first + r) * k_max + k];
+            rows[n++] = r;
+        }
+    }
+    return n;
+}
+
+static qdisp_status expert_linear(const qd_forward *f, const qd_block *b, size_t which, const float *in, size_t n,
+                                  const size_t *rows, float *out) {
+    const qd_experts *x = f->experts;
+    size_t i = qd_model_linear_index(f->model, b->i_layer, x->expert, (qd_slot)(QD_SLOT_EXPERT_GATE + which));
+    const qd_linear *l = &f->model->linears[i];
+    qdisp_activation a = {.site = QDISP_SITE_LINEAR_IN, .layer = l->layer, .i_linear = i, .i_seq = b->chunk->i_seq,
+                          .n_seq = b->chunk->n_seq, .starts = b->starts, .i_row = b->i_row, .n_rows = n,
+                          .n_cols = l->n_in, .stride = l->n_in, .rows = rows, .data = (float *)(uintptr_t)in};
+    QD_TRY(qd_tap_call(b, &a));
+    qd_gemm(false, true, n, l->n_out, l->n_in, 1.0f, in, l->n_in, x->weights[which], l->n_in, 0.0f, out, l->n_out);
+    a.site = QDISP_SITE_LINEAR_OUT;
+    a.n_cols = a.stride = l->n_out;
+    a.data = out;
+    return qd_tap_call(b, &a);
+}
+
+static qdisp_status expert_task(qd_forward *f, const qd_block *b) {
+    const qd_model_config *c = &f->model->config;
+    size_t n_ff = c->n_ff_expert, n_rows = f->sizes.chunk_rows;
+    /* scores hold the rows' numbers and shares: n_rows of each fit, as qd_forward_begin sees to */
+    size_t *rows = (size_t *)(void *)b->scores;
+    float *shares = (float *)(void *)(rows + n_rows);
+    size_t n = gather(f, b, rows, shares, b->a.normed);
+    if (n == 0) return QDISP_OK;
+    QD_TRY(expert_linear(f, b, 0, b->a.normed, n, rows, b->a.gate));
+    QD_TRY(expert_linear(f, b, 1, b->a.normed, n, rows, b->a.up));
+    b->kernels->act_gated(c->act, b->a.gate, b->a.up, n * n_ff, b->a.act);
+    QD_TRY(expert_linear(f, b, 2, b->a.act, n, rows, b->a.mlp));
+    for (size_t i = 0; i < n; i++) {
+        float *out = f->experts->output + (at_batch(f, b) + rows[i]) * c->n_embd;
+        for (size_t j = 0; j < c->n_embd; j++) out[j] += b->a.mlp[i * c->n_embd + j] * shares[i];
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status finish_task(qd_forward *f, const qd_block *b) {
+    size_t n_embd = f->model->config.n_embd;
+    memcpy(b->a.mlp, f->experts->output + at_batch(f, b) * n_embd, b->n_rows * n_embd * sizeof(float));
+    QD_TRY(qd_block_mlp_output(b));
+    return qd_tap_rows(b, QDISP_SITE_RESIDUAL, b->h, n_embd);
+}
+
+static qdisp_status make_experts(qd_forward *f) {
+    const qd_model_config *c = &f->model->config;
+    qd_experts *x = f->experts = qd_alloc(f->ctx, 1, sizeof *x);
+    if (!x) return QDISP_ENOMEM;
+    x->input = qd_alloc_aligned(f->ctx, f->batch_rows * c->n_embd, sizeof(float));
+    x->output = qd_alloc_aligned(f->ctx, f->batch_rows * c->n_embd, sizeof(float));
+    x->chosen = qd_alloc(f->ctx, f->batch_rows * c->n_expert_used, sizeof *x->chosen);
+    x->shares = qd_alloc(f->ctx, f->batch_rows * c->n_expert_used, sizeof *x->shares);
+    for (size_t i = 0; i < 3; i++) {
+        x->matrices[i] = qd_alloc_aligned(f->ctx, c->n_ff_expert * c->n_embd, sizeof(float));
+        if (!x->matrices[i]) return QDISP_ENOMEM;
+    }
+    return x->input && x->output && x->chosen && x->shares ? QDISP_OK : QDISP_ENOMEM;
+}
+
+void qd_experts_free(qd_forward *f) {
+    qd_experts *x = f->experts;
+    if (!x) return;
+    qd_free_aligned(f->ctx, x->input);
+    qd_free_aligned(f->ctx, x->output);
+    qd_free(f->ctx, x->chosen);
+    qd_free(f->ctx, x->shares);
+    for (size_t i = 0; i < 3; i++) qd_free_aligned(f->ctx, x->matrices[i]);
+    qd_free(f->ctx, x);
+}
+
+qdisp_status qd_experts_run(qd_forward *f) {
+    if (!f->experts) QD_TRY(make_experts(f));
+    qd_experts *x = f->experts;
+    QD_TRY(qd_forward_stage(f, route_task));
+    for (x->expert = 0; x->expert < f->model->config.n_expert; x->expert++) {
+        for (size_t i = 0; i < 3; i++) {
+            size_t t = qd_model_index(f->model, f->layer, x->expert, (qd_slot)(QD_SLOT_EXPERT_GATE + i));
+            QD_TRY(qd_forward_widen(f, t, x->matrices[i], &x->weights[i]));
+        }
+        QD_TRY(qd_forward_stage(f, expert_task));
+    }
+    return qd_forward_stage(f, finish_task);
+}
