@@ -174,24 +174,6 @@ typedef struct qdisp_run_options {
 QDISP_API qdisp_status qdisp_model_run(const qdisp_model *model, const qdisp_batch *batch,
                                        const qdisp_run_options *options);
 
-/* Gradients of L = sum of nll over the batch (the targets above; with a mask id: EINVAL, give targets and masked ids).
- * weight (may be NULL) gets dL/dW [n_out, n_in] of each linear map, once each, from the last to the first, from the
- * calling thread; valid during the call; not 0 stops with ECANCELLED. tap (may be NULL) sees LINEAR_IN and LINEAR_GRAD,
- * as sites say. nll as above. Errors: as qdisp_model_run; EUNSUPPORTED (mixtures of experts). Cost: three to four
- * forward passes; memory: the residual stream of every layer for the whole batch, one layer's weights and at most four
- * times its gradients. */
-typedef int (*qdisp_weight_grad)(void *user, size_t i_linear, const float *grad, size_t n_out, size_t n_in);
-typedef struct qdisp_grad_options {
-    uint64_t size;
-    qdisp_weight_grad weight;
-    qdisp_tap tap;
-    void *user;
-    uint64_t sites;
-    float *nll;
-} qdisp_grad_options;
-QDISP_API qdisp_status qdisp_model_grads(const qdisp_model *model, const qdisp_batch *batch,
-                                         const qdisp_grad_options *options);
-
 /* Logits of one sequence. ids[n_ids]; logits[n_ids * n_vocab], row i for the token after ids[i] (masked models: at
  * ids[i]). Not for encoder-decoder models (EINVAL). As qdisp_model_run. */
 QDISP_API qdisp_status qdisp_model_forward(const qdisp_model *model, const int32_t *ids, size_t n_ids, float *logits);

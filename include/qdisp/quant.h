@@ -24,7 +24,7 @@ typedef struct qdisp_quantizer_options {
     uint64_t bits;         /* 2..8, default 4 */
     int64_t group_size;    /* weights of a row that share a threshold, 8.., or one of the above; default 64 */
     uint64_t full_range;   /* 1: 2^bits levels, -2^(b-1) .. 2^(b-1)-1; default 0: 2^bits - 1 symmetric levels */
-    const char *roles; /* comma-separated roles to quantize, default "attn.qkv,attn.out,mlp.up,mlp.down"; "embed" too */
+    const char *roles; /* comma-separated roles to quantize; default: every linear map of the blocks but routers */
     /* la-aciq: "regret" (default): the largest damage of a language over what it would be under thresholds chosen for
      * it alone; "worst" or "mean": of the predicted damage per byte over languages */
     const char *objective;

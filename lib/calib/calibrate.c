@@ -196,36 +196,43 @@ qdisp_status qdisp_calib_feed(qdisp_calib *c, const char *language, int guard, c
  * the sums do not depend on the number of threads. */
 typedef struct collector {
     const qdisp_calib *calib;
-    const size_t *starts;
     qd_calib_fold chunks[QD_RUN_MAX_CHUNKS];
     qd_calib_fold sum;
 } collector;
 
-static qdisp_status on_linear_input(void *user, const qd_chunk *chunk, size_t i_linear, const float *x, unsigned w) {
-    collector *k = user;
-    const qdisp_calib *c = k->calib;
-    qd_calib_fold *f = &k->chunks[chunk->i_chunk % QD_RUN_MAX_CHUNKS];
-    (void)w;
-    for (size_t s = chunk->i_seq; s < chunk->i_seq + chunk->n_seq; s++) {
-        size_t first = k->starts[s] - chunk->i_row + 1, n_rows = k->starts[s + 1] - k->starts[s] - 1;
-        c->ctx->kernels->column_squares(x + first * c->n_in[i_linear], n_rows, c->n_in[i_linear], c->n_in[i_linear],
-                                        f->squares + c->offsets[i_linear]);
-        f->n_rows[i_linear] += n_rows;
-    }
-    return QDISP_OK;
+static void add_squares(const qdisp_calib *c, qd_calib_fold *f, const qdisp_activation *a, size_t first, size_t n) {
+    size_t n_in = c->n_in[a->i_linear];
+    c->ctx->kernels->column_squares(a->data + first * a->stride, n, n_in, a->stride,
+                                    f->squares + c->offsets[a->i_linear]);
+    f->n_rows[a->i_linear] += n;
 }
 
-static qdisp_status on_hidden(void *user, const qd_chunk *chunk, size_t i_layer, const float *h, unsigned w) {
-    collector *k = user;
-    size_t n_embd = k->calib->n_embd;
-    qd_calib_fold *f = &k->chunks[chunk->i_chunk % QD_RUN_MAX_CHUNKS];
-    (void)w;
-    for (size_t s = chunk->i_seq; s < chunk->i_seq + chunk->n_seq; s++) {
-        size_t first = k->starts[s] - chunk->i_row + 1, n_rows = k->starts[s + 1] - k->starts[s] - 1;
-        f->abs_sums[i_layer] += k->calib->ctx->kernels->abs_sum(h + first * n_embd, n_rows * n_embd);
-        if (i_layer == 0) f->n_tokens += n_rows;
+/* All rows but those of the first position of a sequence; an expert sees only some. */
+static void on_linear(const qdisp_calib *c, qd_calib_fold *f, const qdisp_activation *a) {
+    size_t s = a->i_seq;
+    for (size_t r = 0; a->rows && r < a->n_rows; r++) {
+        size_t at = a->i_row + a->rows[r];
+        while (a->starts[s + 1] <= at) s++;
+        if (at != a->starts[s]) add_squares(c, f, a, r, 1);
     }
-    return QDISP_OK;
+    for (; !a->rows && s < a->i_seq + a->n_seq; s++)
+        add_squares(c, f, a, a->starts[s] - a->i_row + 1, a->starts[s + 1] - a->starts[s] - 1);
+}
+
+static void on_residual(const qdisp_calib *c, qd_calib_fold *f, const qdisp_activation *a) {
+    for (size_t s = a->i_seq; s < a->i_seq + a->n_seq; s++) {
+        size_t first = a->starts[s] - a->i_row + 1, n_rows = a->starts[s + 1] - a->starts[s] - 1;
+        f->abs_sums[a->layer + 1] += c->ctx->kernels->abs_sum(a->data + first * a->stride, n_rows * a->n_cols);
+        if (a->layer < 0) f->n_tokens += n_rows;
+    }
+}
+
+static int on_activation(void *user, qdisp_activation *a) {
+    collector *k = user;
+    qd_calib_fold *f = &k->chunks[a->i_chunk % QD_RUN_MAX_CHUNKS];
+    if (a->site == QDISP_SITE_RESIDUAL) on_residual(k->calib, f, a);
+    else on_linear(k->calib, f, a);
+    return 0;
 }
 
 static qdisp_status on_chunks_done(void *user, size_t i_chunk, size_t n_chunks) {
@@ -247,14 +254,14 @@ static qdisp_status collect_fold(qdisp_calib *c, size_t i_language, size_t fold,
     collector *k = qd_alloc(c->ctx, 1, sizeof *k);
     if (!k) return QDISP_ENOMEM;
     qdisp_status status = fold_new(c, &k->sum);
-    size_t n_chunks = qd_model_chunks(s->starts, s->n_seq, NULL);
+    size_t n_chunks = qd_model_chunks(s->starts, NULL, s->n_seq, NULL);
     for (size_t i = 0; i < QD_RUN_MAX_CHUNKS && i < n_chunks && status == QDISP_OK; i++)
         status = fold_new(c, &k->chunks[i]);
     k->calib = c;
-    k->starts = s->starts;
-    qd_run run = {.user = k, .linear_input = on_linear_input, .hidden = on_hidden, .chunks_done = on_chunks_done,
-                  .tap_head = true};
-    if (status == QDISP_OK) status = qd_model_run(model, s->ids, s->starts, s->n_seq, &run);
+    qd_run run = {.user = k, .tap = on_activation, .chunks_done = on_chunks_done, .tap_head = true,
+                  .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN) | QDISP_SITE_BIT(QDISP_SITE_RESIDUAL)};
+    qdisp_batch batch = qd_batch_of(s->ids, s->starts, s->n_seq);
+    if (status == QDISP_OK) status = qd_model_run(model, &batch, &run);
     qd_calib_language *language = &c->languages[i_language];
     if (status == QDISP_OK) status = check_finite(c, language->tag, &k->sum);
     for (size_t i = 0; i < s->n_seq; i++) k->sum.n_bytes += s->n_bytes[i];

@@ -17,7 +17,7 @@ static int run(int argc, const char **argv) {
         {"bits", 'b', POPT_ARG_STRING, &bits, 0, "bit widths (default: 8,4,3)", "LIST"},
         {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",
          "SIZE"},
-        {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: attn.qkv,attn.out,mlp.up,mlp.down)", "LIST"},
+        {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: all of the blocks)", "LIST"},
         {"calibration-share", 0, POPT_ARG_DOUBLE, &share, 0, "share of the lines that calibrates (default: 0.5)", "X"},
         {"seed", 0, POPT_ARG_LONG, &seed, 0, "of the split (default: 0)", "N"},
         {"resamples", 0, POPT_ARG_INT, &resamples, 0, "bootstrap resamples (default: 2000)", "N"},

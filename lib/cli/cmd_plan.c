@@ -14,7 +14,7 @@ static int run(int argc, const char **argv) {
         {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",
          "SIZE"},
         {"full-range", 0, POPT_ARG_NONE, &full_range, 0, "2^bits levels instead of 2^bits - 1 symmetric ones", NULL},
-        {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: attn.qkv,attn.out,mlp.up,mlp.down)", "LIST"},
+        {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: all of the blocks)", "LIST"},
         {"objective", 0, POPT_ARG_STRING, &objective, 0, "la-aciq: regret (default), worst or mean", "NAME"},
         {"steps", 0, POPT_ARG_INT, &steps, 0, "la-aciq: steps of the dual (default: 12)", "N"},
         CLI_COMMON,

@@ -25,7 +25,8 @@ static qdisp_status add_language(const qdisp_model *model, const qdisp_tokenizer
     float *nll = qd_alloc(ctx, s.starts[s.n_seq], sizeof *nll);
     qdisp_status status = nll ? QDISP_OK : QDISP_ENOMEM;
     qd_run run = {.nll = nll};
-    if (status == QDISP_OK) status = qd_model_run(model, s.ids, s.starts, s.n_seq, &run);
+    qdisp_batch batch = qd_batch_of(s.ids, s.starts, s.n_seq);
+    if (status == QDISP_OK) status = qd_model_run(model, &batch, &run);
     for (size_t i = 0; i < s.n_seq && status == QDISP_OK; i++) {
         double sum = sequence_nll(nll, s.starts[i], s.starts[i + 1]);
         if (!isfinite(sum)) {

@@ -132,7 +132,7 @@ static qdisp_status add_tensor(assembly *a, const qd_tensor_spec *spec, size_t b
 static bool is_absent(const qd_model_config *c, const qd_tensor_spec *spec, size_t layer) {
     bool dense = spec->slot >= QD_SLOT_MLP_GATE_UP && spec->slot <= QD_SLOT_MLP_DOWN_BIAS;
     bool moe = spec->slot == QD_SLOT_MLP_ROUTER || qd_slot_rows[spec->slot].where == 'E';
-    if (qd_slot_rows[spec->slot].where != 'M' && ((dense && c->is_moe[layer]) || (moe && !c->is_moe[layer]))) return true;
+    if ((dense && c->is_moe[layer]) || (moe && !c->is_moe[layer])) return true; /* neither is outside the blocks */
     return c->absent[spec->slot];
 }
 

@@ -72,6 +72,7 @@ static qdisp_status write_config(const save *s) {
     bool is_new = json_object_get(json, "dtype") != NULL;
     bool is_old = json_object_get(json, "torch_dtype") != NULL || !is_new;
     bool failed = !json;
+    json_object_del(json, "quantization_config"); /* the weights are written as plain floats */
     if (is_new) failed |= json_object_set_new(json, "dtype", json_string("float32")) != 0;
     if (is_old) failed |= json_object_set_new(json, "torch_dtype", json_string("float32")) != 0;
     char *text = failed ? NULL : json_dumps(json, JSON_INDENT(2));
@@ -85,9 +86,13 @@ static qdisp_status write_config(const save *s) {
 static qdisp_status fill_f32(void *user, size_t i_tensor, uint64_t offset, void *out, size_t n_bytes) {
     const qdisp_model *m = user;
     const qdisp_tensor *t = &m->tensors[i_tensor];
-    const float *x = qd_load_f32(m->ctx->kernels, t->data, (qdisp_dtype)t->dtype, (size_t)(offset / sizeof(float)),
-                                 n_bytes / sizeof(float), out);
-    if (x != out) memcpy(out, x, n_bytes);
+    size_t first = (size_t)(offset / sizeof(float)), n = n_bytes / sizeof(float);
+    if (m->transposed[i_tensor]) {
+        qd_tensor_read_transposed(m->ctx->kernels, t, first, n, out);
+    } else {
+        const float *x = qd_load_f32(m->ctx->kernels, t->data, (qdisp_dtype)t->dtype, first, n, out);
+        if (x != out) memcpy(out, x, n_bytes);
+    }
     return qd_cancelled(m->ctx) ? qd_fail(m->ctx, QDISP_ECANCELLED, "cancelled") : QDISP_OK;
 }
 
@@ -102,6 +107,10 @@ static qdisp_status write_tensors(const save *s) {
         tensors[i] = m->tensors[i];
         tensors[i].dtype = QDISP_DTYPE_F32;
         tensors[i].n_bytes = qd_tensor_n_elements(&tensors[i]) * sizeof(float);
+        if (m->transposed[i]) { /* as it was read */
+            tensors[i].shape[0] = m->tensors[i].shape[1];
+            tensors[i].shape[1] = m->tensors[i].shape[0];
+        }
     }
     status = qd_safetensors_write(s->ctx, path, tensors, m->n_tensors, metadata, 1, fill_f32,
                                   (qdisp_model *)(uintptr_t)m);
@@ -145,6 +154,9 @@ static qdisp_status write_folder(save *s) {
 qdisp_status qdisp_model_save(const qdisp_model *model, const char *path) {
     if (!model) return QDISP_EINVAL;
     if (!path || !*path) return qd_fail(model->ctx, QDISP_EINVAL, "model: no path to save to");
+    if (!model->config_text) {
+        return qd_fail(model->ctx, QDISP_EUNSUPPORTED, "%s: a model from GGUF has no config.json to save", path);
+    }
     save s = {.model = model, .ctx = model->ctx, .path = qd_strdup(model->ctx, path)};
     if (!s.path) return QDISP_ENOMEM;
     for (size_t n = strlen(s.path); n > 1 && s.path[n - 1] == '/'; n--) s.path[n - 1] = 0;

@@ -15,7 +15,6 @@ static const qd_method *const methods[] = {
 };
 #define N_METHODS (sizeof methods / sizeof *methods)
 
-#define DEFAULT_ROLES "attn.qkv,attn.out,mlp.up,mlp.down"
 
 static qdisp_status find_method(qdisp_ctx *ctx, const char *name, const qd_method **out) {
     char known[256] = "";
@@ -33,7 +32,6 @@ static qdisp_status find_method(qdisp_ctx *ctx, const char *name, const qd_metho
 static qdisp_status check_options(qdisp_ctx *ctx, qdisp_quantizer_options *o) {
     if (o->bits == 0) o->bits = 4;
     if (o->group_size == 0) o->group_size = 64;
-    if (!o->roles) o->roles = DEFAULT_ROLES;
     if (!o->objective) o->objective = "regret";
     if (o->n_steps == 0) o->n_steps = 12;
     if (o->step == 0) o->step = 1;
@@ -62,9 +60,9 @@ qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp
     q->ctx = qd_ctx_ref(ctx);
     q->method = row;
     q->opt = opt;
-    q->roles = qd_strdup(ctx, opt.roles);
+    q->roles = opt.roles ? qd_strdup(ctx, opt.roles) : NULL;
     q->objective = qd_strdup(ctx, opt.objective);
-    if (!q->roles || !q->objective) {
+    if ((opt.roles && !q->roles) || !q->objective) {
         qdisp_quantizer_free(q);
         return QDISP_ENOMEM;
     }
@@ -109,7 +107,15 @@ static bool list_has(const char *list, const char *word) {
     return false;
 }
 
-/* The role by which a linear map is asked for: a tied head is the embedding. */
+/* Is a map asked for? Without a list: all of the blocks but routers, whose few weights decide the most. A tied head is
+ * the embedding and the head. */
+static bool is_wanted(const char *list, const qd_linear *linear, const char *role) {
+    if (!list) return linear->layer >= 0 && linear->slot != QD_SLOT_MLP_ROUTER;
+    if (!strcmp(role, "embed+head")) return list_has(list, role) || list_has(list, "embed") || list_has(list, "head");
+    return list_has(list, role);
+}
+
+/* The role by which a linear map is asked for. */
 static const char *map_role(const qdisp_model *model, const qd_linear *linear) {
     const char *role = qdisp_model_role(model, linear->i_weight);
     return role ? role : linear->role;
@@ -117,6 +123,7 @@ static const char *map_role(const qdisp_model *model, const qd_linear *linear) {
 
 static qdisp_status check_roles(const qdisp_quantizer *q, const qdisp_model *model) {
     char word[64], known[256] = "";
+    if (!q->opt.roles) return QDISP_OK;
     for (const char *at = q->opt.roles; *at;) {
         size_t n = strcspn(at, ",");
         bool found = false;
@@ -126,7 +133,7 @@ static qdisp_status check_roles(const qdisp_quantizer *q, const qdisp_model *mod
         known[0] = 0;
         for (size_t i = 0; i < model->n_linears; i++) {
             const char *role = map_role(model, &model->linears[i]);
-            found = found || !strcmp(role, word);
+            found = found || is_wanted(word, &model->linears[i], role);
             if (list_has(known, role) || strlen(known) + strlen(role) + 2 > sizeof known) continue;
             if (*known) strcat(known, ",");
             strcat(known, role);
@@ -153,7 +160,7 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
     size_t n_list = 0;
     for (size_t i = 0; i < model->n_linears; i++) {
         const qd_linear *linear = &model->linears[i];
-        if (!list_has(q->opt.roles, map_role(model, linear))) continue;
+        if (!is_wanted(q->opt.roles, linear, map_role(model, linear))) continue;
         qd_choice *c = &list[n_list];
         const qdisp_tensor *t = &model->tensors[linear->i_weight];
         *c = (qd_choice){.name = t->name, .data = t->data, .dtype = (qdisp_dtype)t->dtype,

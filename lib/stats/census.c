@@ -109,9 +109,8 @@ static qdisp_status census_rows(census *c, const qdisp_model *model, size_t i_te
     for (size_t i = 1; i < n_parts; i++) qd_tally_add(sum, qd_pass_tally(c->pass, i));
     QD_TRY(census_row(c, &s, sum));
     for (size_t i = 0; i < n_parts; i++) {
-        char role[32] = "attn.";
         s.part = qd_model_part(model, i_tensor, i);
-        s.role = strncat(role, s.part.name, sizeof role - 6);
+        s.role = s.part.role;
         QD_TRY(census_row(c, &s, qd_pass_tally(c->pass, i)));
     }
     return QDISP_OK;

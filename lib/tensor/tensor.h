@@ -111,6 +111,9 @@ qdisp_status qd_tensor_file_other(qd_tensor_file *file, qdisp_tensor *tensor, co
  * "NAME[i]". The file owns what they need, the tensor is changed in place. Errors: ENOMEM. */
 qdisp_status qd_tensor_transpose(qd_tensor_file *file, qdisp_tensor *tensor);
 qdisp_status qd_tensor_slice(qd_tensor_file *file, qdisp_tensor *tensor, size_t i);
+/* Elements [first, first + n) of the transposed matrix, without a view. */
+void qd_tensor_read_transposed(const qd_kernels *kernels, const qdisp_tensor *tensor, size_t first, size_t n,
+                               float *out);
 /* What a person calls the type of a tensor's values: "f32", "Q4_K", "gptq-4bit", "U16" ... */
 const char *qd_tensor_format(const qdisp_tensor *tensor);
 /* The narrowest of F32, F16 and BF16 that holds every value; the dtype itself for other tensors. */

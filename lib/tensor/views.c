@@ -7,7 +7,7 @@ typedef struct view {
     qd_packed packed; /* first */
     const void *data; /* of the tensor that is seen */
     qdisp_dtype dtype;
-    size_t first, n_columns; /* element that the view begins at; columns of what is seen */
+    size_t first;     /* element that a range begins at */
 } view;
 
 static void read_range(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out) {
@@ -16,35 +16,51 @@ static void read_range(const qd_packed *packed, const qd_kernels *kernels, size_
     if (x != out) memcpy(out, x, n * sizeof *out);
 }
 
-/* Rows of the result are columns of what is seen. Whole stretches of columns are read at a time, so that each line of
- * the cache that is fetched is used; a part of a row goes element by element. */
+/* Rows of the result are columns of the matrix. Whole stretches of columns are read at a time, so that each line of the
+ * cache that is fetched is used; a part of a row goes element by element. */
 enum { STRETCH = 64 };
 
-static void read_columns(const view *v, const qd_kernels *kernels, size_t row, size_t n_rows, float *out) {
+typedef struct matrix {
+    const qd_kernels *kernels;
+    const void *data;
+    qdisp_dtype dtype;
+    size_t n_rows, n_columns;
+} matrix;
+
+static void read_columns(const matrix *m, size_t column, size_t n, float *out) {
     float buffer[STRETCH];
-    size_t n_in = v->packed.n_columns;
-    for (size_t k = 0; k < n_in; k++) {
-        const float *x = qd_load_f32(kernels, v->data, v->dtype, k * v->n_columns + row, n_rows, buffer);
-        for (size_t r = 0; r < n_rows; r++) out[r * n_in + k] = x[r];
+    for (size_t k = 0; k < m->n_rows; k++) {
+        const float *x = qd_load_f32(m->kernels, m->data, m->dtype, k * m->n_columns + column, n, buffer);
+        for (size_t r = 0; r < n; r++) out[r * m->n_rows + k] = x[r];
+    }
+}
+
+static void read_matrix(const matrix *m, size_t first, size_t n, float *out) {
+    size_t end = first + n;
+    while (first < end) {
+        size_t column = first / m->n_rows, row = first % m->n_rows, left = end - first;
+        if (row == 0 && left >= m->n_rows) {
+            size_t n_columns = left / m->n_rows < STRETCH ? left / m->n_rows : STRETCH;
+            read_columns(m, column, n_columns, out);
+            out += n_columns * m->n_rows;
+            first += n_columns * m->n_rows;
+            continue;
+        }
+        float one;
+        *out++ = *qd_load_f32(m->kernels, m->data, m->dtype, row * m->n_columns + column, 1, &one);
+        first++;
     }
 }
 
 static void read_transposed(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out) {
     const view *v = (const view *)packed;
-    size_t n_in = packed->n_columns, end = first + n;
-    while (first < end) {
-        size_t row = first / n_in, column = first % n_in, left = end - first;
-        if (column == 0 && left >= n_in) {
-            size_t n_rows = left / n_in < STRETCH ? left / n_in : STRETCH;
-            read_columns(v, kernels, row, n_rows, out);
-            out += n_rows * n_in;
-            first += n_rows * n_in;
-            continue;
-        }
-        float one;
-        *out++ = *qd_load_f32(kernels, v->data, v->dtype, column * v->n_columns + row, 1, &one);
-        first++;
-    }
+    matrix m = {kernels, v->data, v->dtype, packed->n_columns, packed->n_rows};
+    read_matrix(&m, first, n, out);
+}
+
+void qd_tensor_read_transposed(const qd_kernels *kernels, const qdisp_tensor *t, size_t first, size_t n, float *out) {
+    matrix m = {kernels, t->data, (qdisp_dtype)t->dtype, (size_t)t->shape[0], (size_t)t->shape[1]};
+    read_matrix(&m, first, n, out);
 }
 
 static qdisp_status make_view(qd_tensor_file *file, qdisp_tensor *t, view made, const char *format, size_t n_rows,
@@ -63,7 +79,7 @@ static qdisp_status make_view(qd_tensor_file *file, qdisp_tensor *t, view made, 
 
 qdisp_status qd_tensor_transpose(qd_tensor_file *file, qdisp_tensor *t) {
     size_t n_rows = (size_t)t->shape[0], n_columns = (size_t)t->shape[1];
-    view made = {.packed.read = read_transposed, .n_columns = n_columns};
+    view made = {.packed.read = read_transposed};
     QD_TRY(make_view(file, t, made, qd_tensor_format(t), n_columns, n_rows, t->n_bytes));
     t->shape[0] = n_columns;
     t->shape[1] = n_rows;

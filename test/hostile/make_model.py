@@ -139,7 +139,7 @@ def main():
     case("config_text_epsilon", config={"layer_norm_epsilon": "nan"})
     case("config_negative_epsilon", config={"layer_norm_epsilon": -1e-5})
     case("config_no_architecture", config={"architectures": None, "model_type": None})
-    case("config_other_architecture", config={"architectures": ["LlamaForCausalLM"], "model_type": "llama"})
+    case("config_other_architecture", config={"architectures": ["MambaForCausalLM"], "model_type": "mamba"})
     case("config_other_type", config={"architectures": None, "model_type": "mamba"})
     case("config_zero_hidden", config={"hidden_size": 0})
     case("config_huge_hidden", config={"hidden_size": 2 ** 40})

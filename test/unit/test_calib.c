@@ -46,23 +46,21 @@ typedef struct plain {
     size_t n_tokens;
 } plain;
 
-static qdisp_status plain_input(void *user, const qd_chunk *chunk, size_t i_linear, const float *x, unsigned w) {
+static int plain_activation(void *user, qdisp_activation *a) {
     plain *p = user;
-    size_t n_in = model->linears[i_linear].n_in;
-    (void)w;
-    for (size_t r = 1; r < chunk->n_rows; r++)
-        for (size_t j = 0; j < n_in; j++) p->squares[i_linear][j] += (double)x[r * n_in + j] * (double)x[r * n_in + j];
-    return QDISP_OK;
+    bool is_residual = a->site == QDISP_SITE_RESIDUAL;
+    for (size_t r = 1; r < a->n_rows; r++) {
+        for (size_t j = 0; j < a->n_cols; j++) {
+            double x = (double)a->data[r * a->stride + j];
+            if (is_residual) p->abs_sums[a->layer + 1] += fabs(x);
+            else p->squares[a->i_linear][j] += x * x;
+        }
+    }
+    if (is_residual && a->layer < 0) p->n_tokens += a->n_rows - 1;
+    return 0;
 }
 
-static qdisp_status plain_hidden(void *user, const qd_chunk *chunk, size_t i_layer, const float *h, unsigned w) {
-    plain *p = user;
-    size_t n = model->info.n_embd;
-    (void)w;
-    for (size_t i = n; i < chunk->n_rows * n; i++) p->abs_sums[i_layer] += fabs((double)h[i]);
-    if (i_layer == 0) p->n_tokens += chunk->n_rows - 1;
-    return QDISP_OK;
-}
+#define BOTH_SITES (QDISP_SITE_BIT(QDISP_SITE_RESIDUAL) | QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN))
 
 TEST(collect_equals_a_plain_recomputation) {
     qdisp_corpus *corpus = tiny_corpus(ctx, 3, N_LINES, 1);
@@ -82,8 +80,9 @@ TEST(collect_equals_a_plain_recomputation) {
                 CHECK_STATUS(qdisp_tokenizer_encode(tokenizer, text, n, ids + 1, NULL, n + 1, &n_ids), QDISP_OK);
                 CHECK(n_ids == n); /* a token a byte */
                 starts[1] = n_ids + 1;
-                qd_run run = {.user = &p, .linear_input = plain_input, .hidden = plain_hidden, .tap_head = true};
-                CHECK_STATUS(qd_model_run(model, ids, starts, 1, &run), QDISP_OK);
+                qd_run run = {.user = &p, .tap = plain_activation, .sites = BOTH_SITES, .tap_head = true};
+                qdisp_batch batch = qd_batch_of(ids, starts, 1);
+                CHECK_STATUS(qd_model_run(model, &batch, &run), QDISP_OK);
                 n_bytes += n;
                 free(ids);
             }
@@ -204,12 +203,11 @@ typedef struct host {
     size_t n_bytes;
 } host;
 
-static qdisp_status feed_input(void *user, const qd_chunk *chunk, size_t i_linear, const float *x, unsigned w) {
+static int feed_input(void *user, qdisp_activation *a) {
     host *h = user;
-    const qd_linear *linear = &model->linears[i_linear];
-    (void)w;
-    return qdisp_calib_feed(h->calib, h->tag, h->guard, model->tensors[linear->i_weight].name, x + linear->n_in,
-                            chunk->n_rows - 1, linear->n_in, i_linear == 0 ? h->n_bytes : 0);
+    const char *name = model->tensors[model->linears[a->i_linear].i_weight].name;
+    return qdisp_calib_feed(h->calib, h->tag, h->guard, name, a->data + a->n_cols, a->n_rows - 1, a->n_cols,
+                            a->i_linear == 0 ? h->n_bytes : 0) != QDISP_OK;
 }
 
 TEST(fed_rows_count_as_collected_ones) {
@@ -222,8 +220,9 @@ TEST(fed_rows_count_as_collected_ones) {
     starts[1] = n_ids + 1;
     CHECK_STATUS(qdisp_calib_new(model, &fed), QDISP_OK);
     host h = {fed, "en", 0, n};
-    qd_run run = {.user = &h, .linear_input = feed_input, .tap_head = true};
-    CHECK_STATUS(qd_model_run(model, ids, starts, 1, &run), QDISP_OK);
+    qd_run run = {.user = &h, .tap = feed_input, .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN), .tap_head = true};
+    qdisp_batch batch = qd_batch_of(ids, starts, 1);
+    CHECK_STATUS(qd_model_run(model, &batch, &run), QDISP_OK);
     const qd_calib_fold *a = &c->languages[0].folds[0], *b = &fed->languages[0].folds[0];
     CHECK(!memcmp(a->squares, b->squares, c->total * sizeof(double)));
     CHECK(!memcmp(a->n_rows, b->n_rows, c->n_linears * sizeof(uint64_t)) && a->n_bytes == b->n_bytes);

@@ -123,22 +123,18 @@ typedef struct taps {
     size_t n_inputs, n_done;
 } taps;
 
-static qdisp_status on_hidden(void *user, const qd_chunk *chunk, size_t i_layer, const float *h, unsigned i_worker) {
+static int on_activation(void *user, qdisp_activation *a) {
     taps *t = user;
-    size_t n = t->g->model->config.n_embd;
-    CHECK(i_worker < qd_n_workers(t->g->ctx));
-    for (size_t r = 0; r < chunk->n_rows; r++) {
-        for (size_t j = 0; j < n; j++) t->hidden[i_layer * n + j] += fabsf(h[r * n + j]);
+    CHECK(a->i_worker < qd_n_workers(t->g->ctx));
+    t->n_inputs += a->site == QDISP_SITE_LINEAR_IN;
+    for (size_t r = 0; r < a->n_rows; r++) {
+        for (size_t j = 0; j < a->n_cols; j++) {
+            float x = a->data[r * a->stride + j];
+            if (a->site == QDISP_SITE_RESIDUAL) t->hidden[(size_t)(a->layer + 1) * a->n_cols + j] += fabsf(x);
+            else t->sums[a->i_linear] += x * x;
+        }
     }
-    return QDISP_OK;
-}
-
-static qdisp_status on_input(void *user, const qd_chunk *chunk, size_t i_linear, const float *x, unsigned i_worker) {
-    taps *t = user;
-    (void)i_worker;
-    t->n_inputs++;
-    for (size_t i = 0; i < chunk->n_rows * t->g->model->linears[i_linear].n_in; i++) t->sums[i_linear] += x[i] * x[i];
-    return QDISP_OK;
+    return 0;
 }
 
 static qdisp_status on_done(void *user, size_t i_chunk, size_t n_chunks) {
@@ -154,9 +150,10 @@ TEST(test_taps) {
         if (!open_golden(&g, names[i], 2)) continue;
         const qd_model_config *c = &g.model->config;
         taps t = {.g = &g, .hidden = calloc((c->n_layer + 1) * c->n_embd, sizeof(double))};
-        qd_run run = {.user = &t, .hidden = on_hidden, .linear_input = on_input, .chunks_done = on_done,
-                      .tap_head = true};
-        CHECK_STATUS(qd_model_run(g.model, g.ids, g.starts, 3, &run), QDISP_OK);
+        qd_run run = {.user = &t, .tap = on_activation, .chunks_done = on_done, .tap_head = true,
+                      .sites = QDISP_SITE_BIT(QDISP_SITE_RESIDUAL) | QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN)};
+        qdisp_batch batch = qd_batch_of(g.ids, g.starts, 3);
+        CHECK_STATUS(qd_model_run(g.model, &batch, &run), QDISP_OK);
         CHECK(t.n_inputs == 4 * c->n_layer + 1 && t.n_done == 1);
         /* 1e-4: as for logits; a mean of 51 positive numbers has their relative error */
         for (size_t j = 0; j < (c->n_layer + 1) * c->n_embd; j++) {
@@ -183,7 +180,7 @@ TEST(test_any_number_of_threads_gives_the_same_bits) {
         golden g;
         nll[k] = malloc(n * sizeof **nll);
         if (!open_golden(&g, "bloom_f16", n_threads[k])) continue;
-        CHECK(qd_model_chunks(starts, N_SEQ, NULL) > 5);
+        CHECK(qd_model_chunks(starts, NULL, N_SEQ, NULL) > 5);
         CHECK_STATUS(qdisp_model_nll(g.model, ids, starts, N_SEQ, nll[k]), QDISP_OK);
         CHECK(!memcmp(nll[0], nll[k], n * sizeof **nll));
         close_golden(&g);
@@ -195,7 +192,7 @@ TEST(test_any_number_of_threads_gives_the_same_bits) {
 TEST(test_chunks) {
     size_t starts[] = {0, 100, 200, 300, 301, 1000, 1001, 1257};
     qd_chunk chunks[7];
-    size_t n = qd_model_chunks(starts, 7, chunks), row = 0, seq = 0;
+    size_t n = qd_model_chunks(starts, NULL, 7, chunks), row = 0, seq = 0;
     for (size_t i = 0; i < n; i++) {
         CHECK(chunks[i].i_chunk == i && chunks[i].i_row == row && chunks[i].i_seq == seq);
         row += chunks[i].n_rows;
@@ -288,7 +285,7 @@ TEST(test_roles_and_parts) {
     size_t n_embed = 0, n_qkv = 0;
     for (size_t i = 0; i < qdisp_model_n_tensors(g.model); i++) {
         const char *role = qdisp_model_role(g.model, i);
-        n_embed += !strcmp(role, "embed");
+        n_embed += !strcmp(role, "embed+head");
         CHECK(strcmp(role, "head")); /* tied: it is the embedding */
         CHECK((qdisp_model_layer(g.model, i) >= 0) == (strstr(g.model->tensors[i].name, ".h.") != NULL));
         if (strcmp(role, "attn.qkv")) {
@@ -311,7 +308,8 @@ TEST(test_roles_and_parts) {
     CHECK(g.model->n_linears == 13);
     const qd_linear *head = &g.model->linears[12];
     CHECK_STR(head->role, "head");
-    CHECK(head->i_weight == qd_model_index(g.model, 0, QD_SLOT_EMBED) && head->i_bias == QD_NONE && head->layer == -1);
+    CHECK(head->i_weight == qd_model_index(g.model, 0, 0, QD_SLOT_EMBED));
+    CHECK(head->i_bias == QD_NONE && head->layer == -1);
     CHECK(head->n_out == 131 && head->n_in == 48);
     CHECK_STR(g.model->linears[5].role, "attn.out");
     CHECK(g.model->linears[6].n_out == 192 && g.model->linears[7].n_in == 192);

@@ -139,7 +139,7 @@ class Quantizer:
         group_size: weights of a row that share a threshold, 8 or more; "channel": one threshold an output channel;
             "tensor": one a tensor.
         full_range: 2^bits levels instead of 2^bits - 1 symmetric ones.
-        roles: roles to quantize, a list or comma-separated; None: attn.qkv, attn.out, mlp.up, mlp.down.
+        roles: roles to quantize, a list or comma-separated; None: every linear map of the blocks.
         objective: la-aciq: "regret" (None): the largest damage of a language over what it would be under thresholds
             chosen for it alone; "worst" or "mean" of the predicted damage per byte over languages.
         steps: la-aciq: steps of the dual, 0: the default.
