@@ -168,11 +168,12 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--passes")) o.n_passes = strtoul(value, NULL, 10), o.scale = BENCH_TINY, i++;
         else if (!strcmp(argv[i], "--threads") && parse_threads(&o, value)) i++;
         else if (!strcmp(argv[i], "--census-memory")) return bench_census_memory(value, o.threads[0]);
-        else if (!strcmp(argv[i], "--list")) return bench_list_kernels(), bench_list_jobs(), 0;
+        else if (!strcmp(argv[i], "--list")) return bench_list_kernels(), bench_list_blocks(), bench_list_jobs(), 0;
         else if (*argv[i] != '-') o.names[o.n_names++] = argv[i];
         else return fprintf(stderr, "bench: %s? See the head of test/bench/bench.c\n", argv[i]), 2;
     }
     bench_kernels(&o);
+    bench_blocks(&o);
     bench_jobs(&o);
     return 0;
 }

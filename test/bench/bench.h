@@ -64,10 +64,12 @@ double bench_ops_limit(const bench_options *o, const char *isa);
 /* GB/s of pread of a file that is in memory, in blocks of 1 MiB. 0: it could not be read. */
 double bench_file_limit(const bench_options *o, const char *path, unsigned threads);
 
-/* The two halves of the table; and their names, one a line. */
+/* The parts of the table; and their names, one a line. */
 void bench_kernels(const bench_options *o);
+void bench_blocks(const bench_options *o);
 void bench_jobs(const bench_options *o);
 void bench_list_kernels(void);
+void bench_list_blocks(void);
 void bench_list_jobs(void);
 /* The peak of resident memory of a census of a model, in kB, printed: run in a process of its own. */
 int bench_census_memory(const char *folder, unsigned threads);
