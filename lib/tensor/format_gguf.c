@@ -219,7 +219,7 @@ static qdisp_status add_shard(qd_tensor_file *file, const char *path, int64_t wa
     const qd_mapped_file *map = &file->maps[file->n_maps - 1];
     qd_gguf_cursor c = {file->ctx, path, map->data, map->size, 0};
     if (!matches(c.data, c.size)) {
-        status = qd_fail(file->ctx, QDISP_EFORMAT, "%s: not a GGUF file", path);
+        status = qd_fail(file->ctx, QDISP_EFORMAT, "%s: not a GGUF file (opened by %s)", path, file->path);
         goto done;
     }
     QD_TRY_GOTO(read_header(&c, gguf, &n_tensors));

@@ -4,6 +4,8 @@
  * runs. Counted are the allocations of the context; those of jansson, PCRE2 and OpenBLAS are their own. */
 #include "tiny.h"
 
+#include "tensor/tensor.h"
+
 #include <sys/stat.h>
 
 #define DENSE 120
@@ -63,6 +65,12 @@ static qdisp_status open_model(inputs *in) {
 }
 static qdisp_status open_folder(inputs *in) {
     return qdisp_model_open(in->ctx, in_folder("model"), &in->model);
+}
+static qdisp_status open_gguf(inputs *in) {
+    qd_tensor_file *file = NULL;
+    qdisp_status status = qd_tensor_file_open(in->ctx, QDISP_ROOT "/test/golden/gguf/blocks.gguf", &file);
+    qd_tensor_file_free(file);
+    return status;
 }
 static qdisp_status open_tokenizer(inputs *in) {
     return qdisp_tokenizer_open(in->ctx, in_folder("tokenizer.json"), &in->tokenizer);
@@ -317,6 +325,7 @@ static void try_job(const char *name, qdisp_status (*job)(inputs *), qdisp_statu
 
 JOB(open_model, NULL)
 JOB(open_folder, NULL)
+JOB(open_gguf, NULL)
 JOB(open_tokenizer, NULL)
 JOB(open_corpus, NULL)
 JOB(open_corpus_folder, NULL)
@@ -360,6 +369,7 @@ int main(void) {
     qdisp_ctx_free(ctx);
     RUN(open_model_out_of_memory);
     RUN(open_folder_out_of_memory);
+    RUN(open_gguf_out_of_memory);
     RUN(open_tokenizer_out_of_memory);
     RUN(open_corpus_out_of_memory);
     RUN(open_corpus_folder_out_of_memory);
