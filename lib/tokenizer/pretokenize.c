@@ -1,15 +1,31 @@
-/* pretokenize.c - text to words: a list of steps, each a pattern with a behavior; byte-level is a mark at the end.
+/* pretokenize.c - text to words: a list of steps, each cutting every word of the one before.
  *
- * All pre-tokenizers are said as patterns, so that one loop runs them. ByteLevel's mapping of bytes to printable
- * characters is not carried out: the model works on bytes, which are the same thing. It must therefore be the last
- * step. */
+ * A step cuts at a pattern or at characters of a class, with a behavior for what it cut at; Metaspace also writes the
+ * text anew. ByteLevel's mapping of bytes to printable characters is not carried out if it comes last and the model is
+ * BPE, which works on bytes: they are the same thing. */
 #include "tokenizer/tokenizer.h"
 #include <string.h>
 
 #define MAX_STEPS 32
 
+typedef enum step_kind {
+    STEP_KEEP,      /* does not cut */
+    STEP_PATTERN,
+    STEP_CLASS,
+    STEP_METASPACE,
+    STEP_LENGTH,
+    STEP_ALPHABET   /* writes bytes as characters */
+} step_kind;
+
+typedef enum char_class { CLASS_SPACE, CLASS_PUNCTUATION, CLASS_NUMERIC, CLASS_ONE } char_class;
+
 typedef struct step {
-    qd_pattern *pattern; /* NULL: no cutting */
+    step_kind kind;
+    qd_pattern *pattern;
+    char_class class;
+    int32_t character;     /* of CLASS_ONE */
+    size_t length;         /* of STEP_LENGTH: characters a word */
+    qd_metaspace metaspace;
     qd_behavior behavior;
     bool invert;
     bool prefix_space;
@@ -18,13 +34,12 @@ typedef struct step {
 struct qd_pretokenizer {
     step steps[MAX_STEPS];
     size_t n;
-    bool byte_level;
+    bool byte_level; /* the last step is ByteLevel */
 };
 
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 /* \w and its complement without \s as the reference's Whitespace has them: not Oniguruma's \w. */
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}"
-#define PUNCTUATION "[!-/:-@\\[-`{-~\\p{P}]"
 
 static const struct {
     const char *name;
@@ -70,24 +85,30 @@ qdisp_status qd_metaspace_read(const qd_place *place, const json_t *json, qd_met
 }
 
 static qdisp_status add_step(const qd_place *place, qd_pretokenizer *p, step made) {
+    if (p->byte_level) { /* no longer the last: its mapping is carried out */
+        p->byte_level = false;
+        QD_TRY(add_step(place, p, (step){.kind = STEP_ALPHABET}));
+    }
     if (p->n == MAX_STEPS) {
         return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: more than %d steps", place->file, place->member,
                        MAX_STEPS);
-    }
-    if (p->byte_level) {
-        return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: a step after ByteLevel", place->file, place->member);
     }
     p->steps[p->n++] = made;
     return QDISP_OK;
 }
 
 static qdisp_status add_regex(const qd_place *place, qd_pretokenizer *p, const char *pattern, step made) {
+    made.kind = STEP_PATTERN;
     QD_TRY(add_step(place, p, made));
     return qd_pattern_new(place, pattern, strlen(pattern), false, &p->steps[p->n - 1].pattern);
 }
 
+static qdisp_status add_class(const qd_place *place, qd_pretokenizer *p, char_class class, qd_behavior behavior) {
+    return add_step(place, p, (step){.kind = STEP_CLASS, .class = class, .behavior = behavior});
+}
+
 static qdisp_status add_split(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
-    step made = {0};
+    step made = {.kind = STEP_PATTERN};
     QD_TRY(behavior_of(place, json, true, &made.behavior));
     QD_TRY(qd_json_bool(place, json, "invert", true, &made.invert));
     QD_TRY(add_step(place, p, made));
@@ -104,39 +125,96 @@ static qdisp_status add_byte_level(const qd_place *place, qd_pretokenizer *p, co
     return QDISP_OK;
 }
 
+static qdisp_status add_digits(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    bool individual = false;
+    QD_TRY(qd_json_bool(place, json, "individual_digits", true, &individual));
+    return add_class(place, p, CLASS_NUMERIC, individual ? QD_ISOLATED : QD_CONTIGUOUS);
+}
+
+static qdisp_status add_punctuation(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    qd_behavior behavior = QD_ISOLATED;
+    QD_TRY(behavior_of(place, json, false, &behavior));
+    return add_class(place, p, CLASS_PUNCTUATION, behavior);
+}
+
+static qdisp_status add_bert(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    (void)json;
+    QD_TRY(add_class(place, p, CLASS_SPACE, QD_REMOVED));
+    return add_class(place, p, CLASS_PUNCTUATION, QD_ISOLATED);
+}
+
+static qdisp_status add_whitespace(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    (void)json;
+    return add_regex(place, p, "[" WORD "]+|[^" WORD "\\s]+", (step){.behavior = QD_REMOVED, .invert = true});
+}
+
+static qdisp_status add_whitespace_split(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    (void)json;
+    return add_class(place, p, CLASS_SPACE, QD_REMOVED);
+}
+
+static qdisp_status add_delimiter(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    step made = {.kind = STEP_CLASS, .class = CLASS_ONE, .behavior = QD_REMOVED};
+    QD_TRY(qd_json_char(place, json, "delimiter", &made.character));
+    return add_step(place, p, made);
+}
+
+static qdisp_status add_metaspace(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    step made = {.kind = STEP_METASPACE};
+    QD_TRY(qd_metaspace_read(place, json, &made.metaspace));
+    return add_step(place, p, made);
+}
+
+static qdisp_status add_fixed_length(const qd_place *place, qd_pretokenizer *p, const json_t *json) {
+    const json_t *length = json_object_get(json, "length");
+    step made = {.kind = STEP_LENGTH, .length = 5};
+    if (length) {
+        if (!json_is_integer(length) || json_integer_value(length) < 1) {
+            return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.length: not a count", place->file, place->member);
+        }
+        made.length = (size_t)json_integer_value(length);
+    }
+    return add_step(place, p, made);
+}
+
+static qdisp_status read_steps(const qd_place *place, qd_pretokenizer *p, const json_t *json, int depth);
+
+static qdisp_status read_sequence(const qd_place *place, qd_pretokenizer *p, const json_t *json, int depth) {
+    const json_t *list = json_object_get(json, "pretokenizers"), *item;
+    size_t i;
+    if (!json_is_array(list)) {
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.pretokenizers: not an array", place->file, place->member);
+    }
+    if (depth >= QD_TOKENIZER_MAX_NESTING) {
+        return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: nested more than %d deep", place->file,
+                       place->member, QD_TOKENIZER_MAX_NESTING);
+    }
+    json_array_foreach(list, i, item) QD_TRY(read_steps(place, p, item, depth + 1));
+    return QDISP_OK;
+}
+
 static qdisp_status read_steps(const qd_place *place, qd_pretokenizer *p, const json_t *json, int depth) {
+    static const struct {
+        const char *name;
+        qdisp_status (*add)(const qd_place *place, qd_pretokenizer *p, const json_t *json);
+    } ROWS[] = {{"Split", add_split},
+                {"ByteLevel", add_byte_level},
+                {"Metaspace", add_metaspace},
+                {"Digits", add_digits},
+                {"Punctuation", add_punctuation},
+                {"BertPreTokenizer", add_bert},
+                {"Whitespace", add_whitespace},
+                {"WhitespaceSplit", add_whitespace_split},
+                {"CharDelimiterSplit", add_delimiter},
+                {"Delimiter", add_delimiter},
+                {"FixedLength", add_fixed_length}};
     const char *type = NULL;
     size_t n = 0;
     QD_TRY(qd_json_string(place, json, "type", true, &type, &n));
-    if (!strcmp(type, "Sequence")) {
-        const json_t *list = json_object_get(json, "pretokenizers"), *item;
-        size_t i;
-        if (!json_is_array(list)) {
-            return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.pretokenizers: not an array", place->file, place->member);
-        }
-        if (depth >= QD_TOKENIZER_MAX_NESTING) {
-            return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: nested more than %d deep", place->file,
-                           place->member, QD_TOKENIZER_MAX_NESTING);
-        }
-        json_array_foreach(list, i, item) QD_TRY(read_steps(place, p, item, depth + 1));
-        return QDISP_OK;
+    if (!strcmp(type, "Sequence")) return read_sequence(place, p, json, depth);
+    for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
+        if (!strcmp(type, ROWS[i].name)) return ROWS[i].add(place, p, json);
     }
-    if (!strcmp(type, "Split")) return add_split(place, p, json);
-    if (!strcmp(type, "ByteLevel")) return add_byte_level(place, p, json);
-    if (!strcmp(type, "Digits")) {
-        bool individual = false;
-        QD_TRY(qd_json_bool(place, json, "individual_digits", true, &individual));
-        return add_regex(place, p, "\\p{N}", (step){.behavior = individual ? QD_ISOLATED : QD_CONTIGUOUS});
-    }
-    if (!strcmp(type, "Punctuation")) {
-        qd_behavior behavior = QD_ISOLATED;
-        QD_TRY(behavior_of(place, json, false, &behavior));
-        return add_regex(place, p, PUNCTUATION, (step){.behavior = behavior});
-    }
-    if (!strcmp(type, "Whitespace")) {
-        return add_regex(place, p, "[" WORD "]+|[^" WORD "\\s]+", (step){.behavior = QD_REMOVED, .invert = true});
-    }
-    if (!strcmp(type, "WhitespaceSplit")) return add_regex(place, p, "\\s", (step){.behavior = QD_REMOVED});
     return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: type '%.40s'", place->file, place->member, type);
 }
 
@@ -210,10 +288,51 @@ static qdisp_status apply(qd_encoder *e, const step *s) {
     return QDISP_OK;
 }
 
+static bool in_class(const step *s, int32_t c) {
+    switch (s->class) {
+    case CLASS_SPACE:
+        return qd_unicode_is_space(c);
+    case CLASS_PUNCTUATION:
+        return qd_unicode_is_punctuation(c);
+    case CLASS_NUMERIC:
+        return qd_unicode_is_numeric(c);
+    default:
+        return c == s->character;
+    }
+}
+
+/* Spans of a word: characters of the class one by one, and what is between them. */
+static qdisp_status class_spans(qd_encoder *e, const step *s, const qd_text *text, const qd_piece *word) {
+    qd_spans *spans = &e->spans;
+    size_t done = word->begin;
+    for (size_t i = word->begin, len; i < word->end; i += len) {
+        if (!in_class(s, qd_utf8_next(text->bytes + i, &len))) continue;
+        QD_TRY(qd_grow(e->ctx, (void **)&spans->items, &spans->cap, spans->n + 2, sizeof *spans->items));
+        if (done < i) spans->items[spans->n++] = (qd_span){done, i, false};
+        spans->items[spans->n++] = (qd_span){i, i + len, true};
+        done = i + len;
+    }
+    if (done == word->end) return QDISP_OK;
+    QD_TRY(qd_grow(e->ctx, (void **)&spans->items, &spans->cap, spans->n + 1, sizeof *spans->items));
+    spans->items[spans->n++] = (qd_span){done, word->end, false};
+    return QDISP_OK;
+}
+
+static qdisp_status cut_length(qd_encoder *e, const step *s, const qd_text *text, const qd_piece *word) {
+    for (size_t i = word->begin, begin = i, n = 0, len; i < word->end;) {
+        qd_utf8_next(text->bytes + i, &len);
+        i += len;
+        if (++n == s->length || i >= word->end) {
+            QD_TRY(push_word(e, begin, i));
+            begin = i;
+            n = 0;
+        }
+    }
+    return QDISP_OK;
+}
+
 /* A copy of all words with a space before those that have none; the space has the origin of the character behind it. */
-static qdisp_status put_spaces(qd_encoder *e, const qd_text *text, const qd_text **out) {
-    qd_text *to = &e->prefixed[text == &e->prefixed[0]];
-    qd_text_clear(to);
+static qdisp_status put_spaces(qd_encoder *e, const qd_text *text, qd_text *to) {
     for (size_t i = 0; i < e->words.n; i++) {
         qd_piece *word = &e->words.items[i];
         size_t begin = to->n_own;
@@ -223,45 +342,125 @@ static qdisp_status put_spaces(qd_encoder *e, const qd_text *text, const qd_text
         QD_TRY(qd_text_push(e->ctx, to, text->bytes + word->begin, word->end - word->begin, text, word->begin));
         *word = (qd_piece){begin, to->n_own, -1};
     }
-    qd_text_seal(to);
-    *out = to;
     return QDISP_OK;
 }
 
-qdisp_status qd_pretokenize(qd_encoder *e, const qd_pretokenizer *pretokenizer, const qd_text *text, size_t begin,
-                            size_t end, const qd_text **out) {
-    const uint8_t *shadow = NULL;
-    e->words.n = e->words_next.n = 0;
-    QD_TRY(push_word(e, begin, end));
-    for (size_t i = 0; pretokenizer && i < pretokenizer->n; i++) {
-        qd_pieces swap = e->words;
-        e->words = e->words_next;
-        e->words_next = swap;
-        const step *s = &pretokenizer->steps[i];
-        if (s->prefix_space) {
-            QD_TRY(put_spaces(e, text, &text));
-            shadow = NULL;
+static bool begins_with(const qd_text *text, const qd_piece *word, int32_t character) {
+    size_t len;
+    return qd_utf8_next(text->bytes + word->begin, &len) == character;
+}
+
+/* Spaces become the replacement, words may get one at their beginning, and are cut before each of them. */
+static qdisp_status apply_metaspace(qd_encoder *e, const step *s, const qd_text *text, qd_text *to) {
+    const qd_metaspace *m = &s->metaspace;
+    for (size_t i = 0; i < e->words.n; i++) {
+        const qd_piece *word = &e->words.items[i];
+        size_t begin = to->n_own, done = word->begin, origin = qd_text_origin(text, done);
+        bool has_one = text->bytes[done] == ' ' || begins_with(text, word, m->replacement);
+        if (!has_one && (m->prepend == QD_PREPEND_ALWAYS || (m->prepend == QD_PREPEND_FIRST && origin == 0))) {
+            QD_TRY(qd_text_push_char(e->ctx, to, m->replacement, origin));
         }
-        e->words_next.n = 0;
-        if (s->pattern && !shadow && e->words.n) {
-            size_t last = e->words.items[e->words.n - 1].end;
-            QD_TRY(qd_encoder_shadow(e, text, e->words.items[0].begin, last, &shadow));
-        }
-        for (size_t k = 0; k < e->words.n; k++) {
-            const qd_piece *word = &e->words.items[k];
-            if (!s->pattern) {
-                QD_TRY(push_word(e, word->begin, word->end));
-                continue;
+        for (size_t at = done, len; at < word->end; at += len) {
+            bool is_space = text->bytes[at] == ' ';
+            int32_t c = qd_utf8_next(text->bytes + at, &len);
+            if (!is_space && c != m->replacement) continue;
+            QD_TRY(qd_text_push(e->ctx, to, text->bytes + done, at - done, text, done));
+            if (m->split && to->n_own > begin) {
+                QD_TRY(push_word(e, begin, to->n_own));
+                begin = to->n_own;
             }
-            e->spans.n = 0;
-            QD_TRY(qd_pattern_spans(e->ctx, e->matcher, s->pattern, text->bytes, shadow, word->begin, word->end,
-                                    &e->spans));
-            QD_TRY(apply(e, s));
+            QD_TRY(qd_text_push_char(e->ctx, to, m->replacement, qd_text_origin(text, at)));
+            done = at + len;
         }
+        QD_TRY(qd_text_push(e->ctx, to, text->bytes + done, word->end - done, text, done));
+        QD_TRY(push_word(e, begin, to->n_own));
     }
+    return QDISP_OK;
+}
+
+static qdisp_status apply_alphabet(qd_encoder *e, const qd_text *text, qd_text *to) {
+    for (size_t i = 0; i < e->words.n; i++) {
+        const qd_piece *word = &e->words.items[i];
+        size_t begin = to->n_own;
+        for (size_t k = word->begin; k < word->end; k++) {
+            QD_TRY(qd_text_push_char(e->ctx, to, qd_byte_level_char(text->bytes[k]), qd_text_origin(text, k)));
+        }
+        QD_TRY(push_word(e, begin, to->n_own));
+    }
+    return QDISP_OK;
+}
+
+static void swap_words(qd_encoder *e) {
     qd_pieces swap = e->words;
     e->words = e->words_next;
     e->words_next = swap;
+}
+
+/* Cuts e->words into e->words_next. */
+static qdisp_status cut(qd_encoder *e, const step *s, const qd_text *text) {
+    const uint8_t *shadow = NULL;
+    if (s->kind == STEP_PATTERN && e->words.n) {
+        size_t last = e->words.items[e->words.n - 1].end;
+        QD_TRY(qd_encoder_shadow(e, text, e->words.items[0].begin, last, &shadow));
+    }
+    for (size_t k = 0; k < e->words.n; k++) {
+        const qd_piece *word = &e->words.items[k];
+        e->spans.n = 0;
+        switch (s->kind) {
+        case STEP_PATTERN:
+            QD_TRY(qd_pattern_spans(e->ctx, e->matcher, s->pattern, text->bytes, shadow, word->begin, word->end,
+                                    &e->spans));
+            QD_TRY(apply(e, s));
+            break;
+        case STEP_CLASS:
+            QD_TRY(class_spans(e, s, text, word));
+            QD_TRY(apply(e, s));
+            break;
+        case STEP_LENGTH:
+            QD_TRY(cut_length(e, s, text, word));
+            break;
+        default:
+            QD_TRY(push_word(e, word->begin, word->end));
+        }
+    }
+    return QDISP_OK;
+}
+
+/* The buffer that text is not in, empty. */
+static qd_text *other_text(qd_encoder *e, const qd_text *text) {
+    qd_text *to = &e->prefixed[text == &e->prefixed[0]];
+    qd_text_clear(to);
+    return to;
+}
+
+static qdisp_status run_step(qd_encoder *e, const step *s, const qd_text **text) {
+    if (s->prefix_space) {
+        qd_text *to = other_text(e, *text);
+        QD_TRY(put_spaces(e, *text, to));
+        qd_text_seal(to);
+        *text = to;
+    }
+    e->words_next.n = 0;
+    if (s->kind == STEP_METASPACE || s->kind == STEP_ALPHABET) {
+        qd_text *to = other_text(e, *text);
+        QD_TRY(s->kind == STEP_METASPACE ? apply_metaspace(e, s, *text, to) : apply_alphabet(e, *text, to));
+        qd_text_seal(to);
+        *text = to;
+    } else {
+        QD_TRY(cut(e, s, *text));
+    }
+    swap_words(e);
+    return QDISP_OK;
+}
+
+qdisp_status qd_pretokenize(qd_encoder *e, const qd_pretokenizer *p, const qd_text *text, size_t begin, size_t end,
+                            const qd_text **out) {
+    static const step alphabet = {.kind = STEP_ALPHABET};
+    e->words_next.n = 0;
+    QD_TRY(push_word(e, begin, end));
+    swap_words(e);
+    for (size_t i = 0; p && i < p->n; i++) QD_TRY(run_step(e, &p->steps[i], &text));
+    if (p && p->byte_level && e->tokenizer->kind != &qd_tokenizer_bpe) QD_TRY(run_step(e, &alphabet, &text));
     *out = text;
     return QDISP_OK;
 }

@@ -58,6 +58,20 @@ bool qd_unicode_inert(int32_t c);
 int32_t qd_unicode_lower_newer(int32_t c);
 bool qd_unicode_is_space(int32_t c);
 bool qd_unicode_is_word(int32_t c);
+
+typedef struct qd_code_range {
+    int32_t first, last, other;
+} qd_code_range;
+/* The range of a sorted table that holds c, or NULL. */
+const qd_code_range *qd_code_range_find(const qd_code_range *ranges, size_t n, int32_t c);
+#define QD_RANGE_OF(table, c) qd_code_range_find(table, sizeof table / sizeof table[0], c)
+
+/* Classes as the reference's steps have them (unicode_classes.c). */
+bool qd_unicode_is_punctuation(int32_t c); /* ASCII's symbols too */
+bool qd_unicode_is_numeric(int32_t c);
+bool qd_unicode_is_control(int32_t c);     /* not tab, newline, return */
+bool qd_unicode_is_nonspacing(int32_t c);
+bool qd_unicode_is_mark(int32_t c);
 /* Extended grapheme clusters of valid UTF-8, by Unicode 16 (graphemes.c). */
 size_t qd_count_graphemes(const char *text, size_t n);
 

@@ -7,13 +7,9 @@
 #include "tokenizer/tokenizer.h"
 #include <utf8proc.h>
 
-typedef struct code_range {
-    int32_t first, last, other;
-} code_range;
-
 /* Characters that PCRE2 10.42 (Unicode 14) classes otherwise than Unicode 16, and one of the same general category and
  * UTF-8 length that it knows: patterns read the latter. U+180E is here because PCRE2 counts it as \s. */
-static const code_range STAND_INS[] = {
+static const qd_code_range STAND_INS[] = {
     {0x0897, 0x0897, 0x302A}, {0x0CF3, 0x0CF3, 0x0903}, {0x0ECE, 0x0ECE, 0x302A}, {0x180E, 0x180E, 0x2060},
     {0x1B4E, 0x1B4F, 0x2020}, {0x1B7F, 0x1B7F, 0x2020}, {0x1C89, 0x1C89, 0x1E9E}, {0x1C8A, 0x1C8A, 0x1D6B},
     {0x2427, 0x2429, 0x2600}, {0x2FFC, 0x2FFF, 0x2600}, {0x31E4, 0x31E5, 0x2600}, {0x31EF, 0x31EF, 0x2600},
@@ -49,7 +45,7 @@ static const code_range STAND_INS[] = {
 };
 
 /* Characters younger than the reference's normalization tables: it neither decomposes nor reorders them. */
-static const code_range INERT[] = {
+static const qd_code_range INERT[] = {
     {0x07FD, 0x07FD, 0}, {0x0898, 0x089F, 0}, {0x08CA, 0x08D3, 0}, {0x09FE, 0x09FE, 0}, {0x0C3C, 0x0C3C, 0},
     {0x0D3B, 0x0D3C, 0}, {0x0EBA, 0x0EBA, 0}, {0x1715, 0x1715, 0}, {0x1ABF, 0x1ACE, 0}, {0x1DF6, 0x1DFA, 0},
     {0x32FF, 0x32FF, 0}, {0xA7F2, 0xA7F4, 0}, {0xA82C, 0xA82C, 0}, {0xAB69, 0xAB69, 0}, {0x10781, 0x10785, 0},
@@ -63,13 +59,13 @@ static const code_range INERT[] = {
 };
 
 /* Lower-case mappings younger than utf8proc 2.8; `other` is that of the first. */
-static const code_range LOWER[] = {
+static const qd_code_range LOWER[] = {
     {0x1C89, 0x1C89, 0x1C8A}, {0xA7CB, 0xA7CB, 0x0264}, {0xA7CC, 0xA7CC, 0xA7CD}, {0xA7CE, 0xA7CE, 0xA7CF},
     {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5}, {0xA7DA, 0xA7DA, 0xA7DB}, {0xA7DC, 0xA7DC, 0x019B},
     {0x10D50, 0x10D65, 0x10D70}, {0x16EA0, 0x16EB8, 0x16EBB},
 };
 
-static const code_range *range_of(const code_range *ranges, size_t n, int32_t c) {
+const qd_code_range *qd_code_range_find(const qd_code_range *ranges, size_t n, int32_t c) {
     size_t low = 0, high = n;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -83,19 +79,18 @@ static const code_range *range_of(const code_range *ranges, size_t n, int32_t c)
     }
     return NULL;
 }
-#define RANGE_OF(table, c) range_of(table, sizeof table / sizeof table[0], c)
 
 int32_t qd_unicode_stand_in(int32_t c) {
-    const code_range *range = RANGE_OF(STAND_INS, c);
+    const qd_code_range *range = QD_RANGE_OF(STAND_INS, c);
     return range ? range->other : c;
 }
 
 bool qd_unicode_inert(int32_t c) {
-    return RANGE_OF(INERT, c) != NULL;
+    return QD_RANGE_OF(INERT, c) != NULL;
 }
 
 int32_t qd_unicode_lower_newer(int32_t c) {
-    const code_range *range = RANGE_OF(LOWER, c);
+    const qd_code_range *range = QD_RANGE_OF(LOWER, c);
     return range ? range->other + (c - range->first) : -1;
 }
 
