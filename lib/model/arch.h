@@ -7,8 +7,8 @@
 #include "model/model.h"
 
 /* A tensor that a model must have unless its config says that the slot is absent. In name '#' stands for the block
- * (counted within its stack) and '%' for the expert. dims, a letter a dimension: 'e' n_embd, 'w' n_word_embd, 'v'
- * n_vocab, 'q' n_head head_dim, 'k' n_kv_head head_dim, 'a' q and twice k, 'd' head_dim, 'f' n_ff, 'g' 2 n_ff,
+ * (counted within its stack) and '%' for the expert; '|' parts names, of which the first that the file has counts.
+ * dims, a letter a dimension: 'e' n_embd, 'w' n_word_embd, 'v' n_vocab, 'q' n_head head_dim, 'k' n_kv_head head_dim, 'a' q and twice k, 'd' head_dim, 'f' n_ff, 'g' 2 n_ff,
  * 'x' n_ff_expert, 'n' n_expert, 'p' positions with their offset, 't' n_types, 'b' n_buckets, 'h' n_head.
  * transposed: the file has the dimensions the other way round. encoder: of the encoder's blocks of an encoder-decoder
  * model (else the decoder's, or those of the only stack). */
@@ -70,17 +70,22 @@ const char *qd_config_string(qd_config *c, const char *key);
 int32_t qd_config_id(qd_config *c, const char *key, size_t n_vocab);
 /* An activation by the name that transformers gives it ("gelu_new", "silu" ...); must be there. */
 qd_act qd_config_act(qd_config *c, const char *key);
+qd_act qd_config_act_or(qd_config *c, const char *key, const char *absent);
+qd_act qd_config_act_named(qd_config *c, const char *key, const char *name); /* key: for messages */
 /* Numbers of head_dim, n_kv_head and so on that depend on each other: n_embd, n_head, n_kv_head, head_dim must be set
  * (0: n_kv_head = n_head, head_dim = n_embd / n_head). Checks that they divide. */
 void qd_config_heads(qd_config *c, qd_model_config *m);
 /* bos_token_id, eos_token_id and tie_word_embeddings (absent: tied). n_vocab must be set. */
 void qd_config_tokens(qd_config *c, qd_model_config *m, bool tied);
 /* Rotary positions: rope_parameters or rope_scaling, rope_theta (older configs), partial rotary factor. part: share of
- * head_dim that turns if the config does not say. n_positions and head_dim must be set. key: "rope_parameters" of a
- * model with one kind, else the member of it ("full_attention"). */
+ * head_dim that turns, out->theta (0: 10000): the base, if the config does not say. n_positions
+ * and head_dim must be set. key: "rope_parameters" of a model with one kind, else the member of it ("full_attention"). */
 void qd_config_rope(qd_config *c, const qd_model_config *m, double part, const char *layer_type, qd_rope *out);
 /* layer_types, or sliding_window_pattern: marks is_local; period 0: all layers, n: all but every n-th. */
 void qd_config_local_layers(qd_config *c, qd_model_config *m, size_t period);
+
+/* sliding_window: absent gives the default, null no window (0). */
+size_t qd_config_window(qd_config *c, size_t absent);
 
 /* Upper limits of config sizes: beyond any model known, and small enough that no product of three of them passes 63
  * bits. */
@@ -89,5 +94,32 @@ void qd_config_local_layers(qd_config *c, qd_model_config *m, size_t period);
 #define QD_MAX_VOCAB ((size_t)1 << 24)
 #define QD_MAX_POSITIONS ((size_t)1 << 30)
 #define QD_MAX_EXPERTS 1024
+
+/* --- what architectures share with their kin: tables of tensors, and the part of a read_config that is alike --- */
+
+/* arch_llama.c. Without rotary positions and tokens, which differ; m->head_dim is the default of head_dim. All slots
+ * that Llama itself does not have are marked absent. */
+#define QD_N_LLAMA_SPECS 26
+extern const qd_tensor_spec qd_llama_specs[QD_N_LLAMA_SPECS];
+extern const char *const qd_llama_ignored[];
+void qd_config_llama(qd_config *c, qd_model_config *m, const char *act_key);
+#define QD_LLAMA_TENSORS                                                                                      \
+    .prefix = "model.", .head_name = "lm_head.weight", .specs = qd_llama_specs, .n_specs = QD_N_LLAMA_SPECS, \
+    .ignored = qd_llama_ignored
+/* arch_qwen2.c: use_sliding_window and what belongs to it. */
+void qd_config_qwen_window(qd_config *c, qd_model_config *m);
+/* arch_gemma.c; with tokens. */
+void qd_config_gemma(qd_config *c, qd_model_config *m, const char *act_key);
+/* arch_gemma2.c; the caps where the config does not say (0: none). */
+#define QD_N_GEMMA2_SPECS 19
+extern const qd_tensor_spec qd_gemma2_specs[QD_N_GEMMA2_SPECS];
+void qd_config_gemma2(qd_config *c, qd_model_config *m, double attn_softcap, double logit_softcap);
+#define QD_GEMMA2_TENSORS                                                                                       \
+    .prefix = "model.", .head_name = "lm_head.weight", .specs = qd_gemma2_specs, .n_specs = QD_N_GEMMA2_SPECS, \
+    .ignored = qd_llama_ignored
+/* arch_bert.c; without the head's activation. position_offset: row of the first position. */
+#define QD_N_BERT_SPECS 26
+extern const qd_tensor_spec qd_bert_specs[QD_N_BERT_SPECS];
+void qd_config_bert(qd_config *c, qd_model_config *m, size_t position_offset);
 
 #endif

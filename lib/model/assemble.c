@@ -14,14 +14,14 @@ typedef struct assembly {
     size_t cap_tensors, cap_slots, cap_layers, cap_experts, cap_transposed, cap_linears;
 } assembly;
 
-/* '#' becomes the block, '%' the expert. name has room for the longest spec, prefix and numbers. */
+/* '#' becomes the block, '%' the expert; '|' ends it. name has room for the longest spec, prefix and numbers. */
 static void spec_name(const assembly *a, const char *pattern, bool prefixed, size_t block, size_t expert,
                       char name[NAME_BYTES]) {
     size_t n = 0;
     name[0] = 0;
     if (*pattern == '/') pattern++;
     else if (prefixed) n = (size_t)snprintf(name, NAME_BYTES, "%s", a->m->arch->prefix);
-    for (; *pattern && n < NAME_BYTES - 24; pattern++) {
+    for (; *pattern && *pattern != '|' && n < NAME_BYTES - 24; pattern++) {
         if (*pattern == '#' || *pattern == '%') {
             n += (size_t)snprintf(name + n, NAME_BYTES - n, "%zu", *pattern == '#' ? block : expert);
         } else {
@@ -29,6 +29,18 @@ static void spec_name(const assembly *a, const char *pattern, bool prefixed, siz
             name[n] = 0;
         }
     }
+}
+
+/* The first of the pattern's names that the file has; if it has none, NULL and the first of all in name. */
+static const qdisp_tensor *find_spec(const assembly *a, const char *pattern, bool prefixed, size_t block, size_t expert,
+                                     char name[NAME_BYTES]) {
+    for (const char *p = pattern; p; p = strchr(p, '|')) {
+        spec_name(a, *p == '|' ? ++p : p, prefixed, block, expert, name);
+        const qdisp_tensor *found = qd_tensor_file_find(a->m->file, name);
+        if (found) return found;
+    }
+    spec_name(a, pattern, prefixed, block, expert, name);
+    return NULL;
 }
 
 static uint64_t spec_size(const qd_model_config *c, char what) {
@@ -114,8 +126,7 @@ static void place(assembly *a, qdisp_tensor t, qd_slot slot, size_t layer, size_
 static qdisp_status add_tensor(assembly *a, const qd_tensor_spec *spec, size_t block, size_t layer, size_t expert) {
     qdisp_model *m = a->m;
     char name[NAME_BYTES];
-    spec_name(a, spec->name, a->prefixed, block, expert, name);
-    const qdisp_tensor *found = qd_tensor_file_find(m->file, name);
+    const qdisp_tensor *found = find_spec(a, spec->name, a->prefixed, block, expert, name);
     if (!found) return qd_fail(m->ctx, QDISP_EFORMAT, "%s: tensor '%s' is missing", m->file->path, name);
     QD_TRY(check_tensor(m, found, spec->dims, spec->transposed));
     QD_TRY(grow(a));
@@ -161,8 +172,7 @@ static qdisp_status add_specs(assembly *a) {
     const qd_arch *arch = a->m->arch;
     const qd_model_config *c = &a->m->config;
     char name[NAME_BYTES];
-    spec_name(a, arch->specs[0].name, true, 0, 0, name);
-    a->prefixed = qd_tensor_file_find(a->m->file, name) != NULL;
+    a->prefixed = find_spec(a, arch->specs[0].name, true, 0, 0, name) != NULL;
     for (size_t first = 0, end; first < arch->n_specs; first = end) {
         const qd_tensor_spec *s = &arch->specs[first];
         bool outside = qd_slot_rows[s->slot].where == 'M';
@@ -196,6 +206,16 @@ static bool matches(const char *pattern, const char *name) {
     return *name == 0;
 }
 
+/* Whether a name is one of those that '|' parts. */
+static bool is_one_of(const char *names, const char *name) {
+    size_t n = strlen(name);
+    for (const char *p = names; p; p = strchr(p, '|')) {
+        if (*p == '|') p++;
+        if (!strncmp(p, name, n) && (p[n] == 0 || p[n] == '|')) return true;
+    }
+    return false;
+}
+
 static bool is_ignored(const qd_arch *arch, const char *name) {
     size_t n = strlen(arch->prefix);
     for (const char *const *p = arch->ignored; p && *p; p++) {
@@ -209,7 +229,7 @@ static qdisp_status check_rest(const assembly *a) {
     for (size_t i = 0; i < m->file->n_tensors; i++) {
         const qdisp_tensor *t = &m->file->tensors[i];
         if (a->used[i] || is_ignored(m->arch, t->name)) continue;
-        if (m->config.tied_head && m->arch->head_name && !strcmp(t->name, m->arch->head_name)) {
+        if (m->config.tied_head && m->arch->head_name && is_one_of(m->arch->head_name, t->name)) {
             /* Some writers repeat the tied head; the config says that the embedding stands for it. */
             QD_TRY(check_tensor(m, t, "vw", false));
             qd_log(m->ctx, QDISP_LOG_INFO, "%s: tensor '%s' is tied to the embedding and left out", m->file->path,

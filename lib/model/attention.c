@@ -117,7 +117,8 @@ qd_attend qd_attend_make(const qd_block *b, size_t i_seq, size_t i_head, bool cr
     a.out = b->a.heads + row * ld_out + i_head * d;
     a.causal = c->kind != QDISP_MODEL_MASKED && !b->encoder;
     a.window = c->is_local[b->i_layer] ? c->window : 0;
-    if (p->slopes) a.slope = c->alibi_scaled ? p->slopes[i_head] * a.scale : p->slopes[i_head];
+    if (p->alibi) a.alibi = p->alibi + i_head * p->longest;
+    a.alibi_scale = c->alibi_scaled ? a.scale : 1.0f;
     const float *relative = p->relative[b->encoder];
     if (relative) a.bias = relative + i_head * (2 * p->longest - 1) + p->longest - 1;
     return a;
@@ -135,7 +136,7 @@ void qd_attend_probs(const qd_block *b, const qd_attend *a, size_t first, size_t
         float *row = scores + r * n;
         size_t query = first + r, end = a->causal ? query + 1 : a->n_k;
         size_t begin = a->window && query + 1 > a->window ? query + 1 - a->window : 0;
-        for (size_t j = begin; a->slope > 0 && j < end; j++) row[j - low] += a->slope * (float)j;
+        for (size_t j = begin; a->alibi && j < end; j++) row[j - low] += a->alibi[j] * a->alibi_scale;
         for (size_t j = begin; a->bias && j < end; j++) row[j - low] += a->bias[(ptrdiff_t)j - (ptrdiff_t)query];
         memset(row, 0, (begin - low) * sizeof *row);
         b->kernels->softmax(row + begin - low, end - begin);

@@ -103,7 +103,7 @@ int32_t qd_config_id(qd_config *c, const char *key, size_t n_vocab) {
     return (int32_t)id;
 }
 
-qd_act qd_config_act(qd_config *c, const char *key) {
+qd_act qd_config_act_named(qd_config *c, const char *key, const char *name) {
     static const struct {
         const char *name;
         qd_act act;
@@ -115,13 +115,27 @@ qd_act qd_config_act(qd_config *c, const char *key) {
                  {"relu", QD_ACT_RELU},
                  {"silu", QD_ACT_SILU},
                  {"swish", QD_ACT_SILU}};
-    const char *text = qd_config_string(c, key);
-    for (size_t i = 0; text && i < sizeof names / sizeof *names; i++) {
-        if (!strcmp(text, names[i].name)) return names[i].act;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(name, names[i].name)) return names[i].act;
     }
-    if (!text) FAIL("%s is missing", key);
-    else qd_config_fail(c, QDISP_EUNSUPPORTED, "%s: '%.60s' is not supported", key, text);
+    qd_config_fail(c, QDISP_EUNSUPPORTED, "%s: '%.60s' is not supported", key, name);
     return QD_ACT_RELU;
+}
+
+qd_act qd_config_act_or(qd_config *c, const char *key, const char *absent) {
+    const char *name = qd_config_string(c, key);
+    return qd_config_act_named(c, key, name ? name : absent);
+}
+
+qd_act qd_config_act(qd_config *c, const char *key) {
+    if (!qd_config_string(c, key)) FAIL("%s is missing", key);
+    return qd_config_act_or(c, key, "relu");
+}
+
+size_t qd_config_window(qd_config *c, size_t absent) {
+    const json_t *value = json_object_get(c->json, "sliding_window");
+    if (!value) return absent;
+    return json_is_null(value) ? 0 : size_of(c, "sliding_window", value, 1, QD_MAX_POSITIONS);
 }
 
 void qd_config_heads(qd_config *c, qd_model_config *m) {
@@ -245,7 +259,7 @@ static void read_rope(qd_config *c, const json_t *own, const qd_model_config *m,
     qd_config *theta = in_own ? &inner : c;
     r->theta = qd_config_number_or(theta, json_object_get(theta->json, "rotary_emb_base") ? "rotary_emb_base"
                                                                                          : "rope_theta",
-                                   1e-3, 1e12, 10000);
+                                   1e-3, 1e12, r->theta > 0 ? r->theta : 10000);
     const char *part_key = json_object_get(c->json, "rotary_pct") ? "rotary_pct" : "partial_rotary_factor";
     part = qd_config_number_or(c, part_key, 0, 1, part);
     part = qd_config_number_or(&inner, "partial_rotary_factor", 0, 1, part);

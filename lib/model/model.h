@@ -144,7 +144,8 @@ typedef struct qd_model_config {
     bool local_rope;
     size_t window;            /* keys that local layers see, the query's own included; 0: all */
     bool is_local[QD_MAX_LAYERS];
-    bool alibi_scaled;        /* the slopes are scaled like q k, too */
+    bool alibi_scaled;        /* the bias is scaled like q k, too */
+    bool alibi_bf16;          /* slopes, positions and their products are rounded to bf16 */
     size_t n_buckets, max_distance; /* relative positions */
     qd_qkv_layout qkv_layout;
     double attn_scale;        /* of q k; 0: 1 / sqrt(head_dim) */

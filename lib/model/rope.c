@@ -77,6 +77,17 @@ static float alibi_slope(size_t i_head, size_t n_head) {
     return (float)exp2(-exponent);
 }
 
+static float round_bf16(float x) {
+    return qd_bf16_to_f32(qd_f32_to_bf16(x));
+}
+
+static void make_alibi(const qd_model_config *c, size_t i_head, size_t longest, float *out) {
+    float slope = alibi_slope(i_head, c->n_head);
+    for (size_t j = 0; j < longest; j++) {
+        out[j] = c->alibi_bf16 ? round_bf16(round_bf16(slope) * round_bf16((float)j)) : slope * (float)j;
+    }
+}
+
 /* T5's bucket of the distance key - query (Raffel et al. 2020, appendix of their code): near ones each have their own,
  * far ones share by the logarithm. */
 static size_t bucket_of(ptrdiff_t distance, bool both_ways, size_t n_buckets, size_t max_distance) {
@@ -141,8 +152,8 @@ qdisp_status qd_positions_make(const qdisp_model *m, size_t longest, qd_position
         if (c->local_rope) QD_TRY(make_turns(m->ctx, &c->rope[1], longest, &p->cos[1], &p->sin[1]));
         return QDISP_OK;
     case QD_POSITION_ALIBI:
-        if (!(p->slopes = qd_alloc(m->ctx, c->n_head, sizeof(float)))) return QDISP_ENOMEM;
-        for (size_t h = 0; h < c->n_head; h++) p->slopes[h] = alibi_slope(h, c->n_head);
+        if (!(p->alibi = qd_alloc(m->ctx, c->n_head * longest, sizeof(float)))) return QDISP_ENOMEM;
+        for (size_t h = 0; h < c->n_head; h++) make_alibi(c, h, longest, p->alibi + h * longest);
         return QDISP_OK;
     case QD_POSITION_RELATIVE:
         QD_TRY(make_relative(m, longest, false, &p->relative[0]));
@@ -161,6 +172,6 @@ void qd_positions_free(qdisp_ctx *ctx, qd_positions *p) {
         qd_free_aligned(ctx, p->sin[i]);
         qd_free_aligned(ctx, p->relative[i]);
     }
-    qd_free(ctx, p->slopes);
+    qd_free(ctx, p->alibi);
     qd_free_aligned(ctx, p->sinusoid);
 }

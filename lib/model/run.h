@@ -14,7 +14,7 @@
 /* Positions, made once a run. */
 typedef struct qd_positions {
     float *cos[2], *sin[2];  /* [longest, n_rot / 2] of rope[0] and rope[1] */
-    float *slopes;           /* [n_head], ALiBi */
+    float *alibi;            /* [n_head, longest] bias of a key, by its position */
     float *relative[2];      /* [n_head, 2 longest - 1] bias of the distance key - query + longest - 1; [1]: encoder */
     float *sinusoid;         /* [longest, n_embd] */
     size_t longest;
@@ -113,7 +113,8 @@ typedef struct qd_attend {
     bool causal;
     size_t window;       /* 0: all; keys i - window + 1 .. are seen */
     float scale, softcap;
-    float slope;         /* ALiBi, added to key j times j; 0: none */
+    const float *alibi;  /* bias of key j at alibi[j]; NULL: none */
+    float alibi_scale;
     const float *bias;   /* of distance j - i at bias[j - i]; NULL: none */
     float *out;
     size_t ld_out;

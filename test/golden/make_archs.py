@@ -123,13 +123,15 @@ MODELS = {
     # a tied head that is stored none the less
     "opt": (opt(), {"copies": {"lm_head.weight": "model.decoder.embed_tokens.weight"}}),
     "opt_post": (opt(do_layer_norm_before=False, word_embed_proj_dim=20), {"drop": "model."}),
-    "gpt_neox": (gpt_neox(), {"masks": "gpt_neox.layers.{}.attention.bias"}),
+    "gpt_neox": (gpt_neox(), {"masks": "gpt_neox.layers.{}.attention.bias",
+                              "rename": (("lm_head.weight", "embed_out.weight"),)}),
     "gpt_neox_serial": (gpt_neox(use_parallel_residual=False, rotary_pct=0.5, hidden_size=24, num_attention_heads=2),
                         {}),
     "xglm": (xglm(), {}),
     "xlm_roberta": (encoder("xlm-roberta", "XLMRobertaForMaskedLM", layer_norm_eps=1e-5, type_vocab_size=1,
                             pad_token_id=1, bos_token_id=0, eos_token_id=2),
-                    {"kind": "masked", "copies": {"lm_head.decoder.bias": "lm_head.bias"}}),
+                    {"kind": "masked", "copies": {"lm_head.decoder.bias": "lm_head.bias"},
+                     "rename": (("lm_head.decoder.weight", "roberta.embeddings.word_embeddings.weight"),)}),
     # as bert itself: gamma and beta, the pooler and the head of the next sentence
     "bert": (encoder("bert", "BertForMaskedLM", layer_norm_eps=1e-12, type_vocab_size=2, pad_token_id=0),
              {"kind": "masked", "rename": (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias",
@@ -289,7 +291,20 @@ def load(folder, config, options):
     model = model_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     if "experts" in options:
         model.set_experts_implementation("eager")
+    if config.get("alibi"):
+        add_alibi_once(model, folder)
     return model
+
+
+def add_alibi_once(model, folder):
+    """transformers 5.24 puts Falcon's ALiBi into the mask, and its eager attention adds it again; "sdpa" does not."""
+    def hook(module, args, kwargs):
+        return args, {**kwargs, "alibi": torch.zeros_like(kwargs["alibi"])}
+    for block in model.transformer.h:
+        block.self_attention.register_forward_pre_hook(hook, with_kwargs=True)
+    ids = torch.arange(5, 25)[None]
+    wanted = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()(ids).logits
+    assert (model(ids).logits - wanted).abs().max() < 1e-4
 
 
 def blocks(model):
