@@ -144,7 +144,7 @@ MODELS = {
             "extra": {"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight": (8, 4)}}),
     "mt5": (t5("mt5", "MT5ForConditionalGeneration", feed_forward_proj="gated-gelu", tie_word_embeddings=False,
                relative_attention_max_distance=20, d_model=24, d_ff=45),
-            {"kind": "seq2seq", "copies": {"encoder.embed_tokens.weight": "shared.weight",
+            {"kind": "seq2seq", "untied": True, "copies": {"encoder.embed_tokens.weight": "shared.weight",
                                            "decoder.embed_tokens.weight": "shared.weight"}}),
     "llama": (llama(), {}),
     "llama_linear": (llama(**SMALL, attention_bias=True, mlp_bias=True, rope_scaling={"type": "linear",
@@ -518,6 +518,8 @@ def make(name, seed):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     made = model_class(config)(transformers.AutoConfig.from_pretrained(folder))
+    if "untied" in options:  # transformers ties those of mt5 until the file tells otherwise
+        made.lm_head.weight = torch.nn.Parameter(torch.empty_like(made.lm_head.weight))
     with torch.no_grad():
         draw(made, config)
     save(folder, made, config, options)
