@@ -1,120 +1,8 @@
-/* Every architecture against transformers: the folders of test/golden/arch, which make_archs.py describes. */
-#include <dirent.h>
+/* Every architecture against transformers: logits, losses, hidden states and attention; roles and parts of tensors. */
+#include "archs.h"
 
-#include "harness.h"
-#include "model/model.h"
-
-#ifndef QDISP_ROOT
-#define QDISP_ROOT "."
-#endif
-#define FOLDER QDISP_ROOT "/test/golden/arch"
-#define MAX_FOLDERS 128
-/* Both compute in f32 with sums in another order: errors of some 1e-6 of the largest value. What is promised: */
+/* Both compute in f32 with sums in another order: errors of some 1e-6 of the largest value. This is promised: */
 #define TOLERANCE 1e-4
-#define GRAD_TOLERANCE 1e-3
-
-static char folders[MAX_FOLDERS][64];
-static size_t n_folders;
-
-/* --- golden values --- */
-
-typedef struct golden {
-    const char *name;
-    qdisp_ctx *ctx;
-    qdisp_model *model;
-    const qdisp_model_info *info;
-    qd_tensor_file *file;
-    qdisp_batch batch;
-    size_t n_rows, n_seq;   /* of batch.ids */
-    size_t starts[16], source_starts[16];
-} golden;
-
-static const qdisp_tensor *find(const golden *g, const char *name) {
-    return qd_tensor_file_find(g->file, name);
-}
-
-static const void *data(const golden *g, const char *name) {
-    const qdisp_tensor *t = find(g, name);
-    CHECK(t != NULL);
-    return t ? t->data : NULL; /* the writer aligns them */
-}
-
-static size_t read_starts(const golden *g, const char *name, size_t *starts) {
-    const qdisp_tensor *t = find(g, name);
-    CHECK(t && t->n_dims == 1 && t->shape[0] <= 16);
-    if (!t) return 0;
-    for (size_t i = 0; i < t->shape[0]; i++) starts[i] = (size_t)((const int32_t *)t->data)[i];
-    return (size_t)t->shape[0] - 1;
-}
-
-static void close_golden(golden *g) {
-    qdisp_model_free(g->model);
-    qd_tensor_file_free(g->file);
-    qdisp_ctx_free(g->ctx);
-}
-
-static int open_golden(golden *g, const char *name, unsigned n_threads) {
-    char path[512];
-    qdisp_ctx_options options = {.size = sizeof options, .n_threads = n_threads, .own_blas = 1};
-    *g = (golden){.name = name};
-    CHECK_STATUS(qdisp_ctx_new(&options, &g->ctx), QDISP_OK);
-    snprintf(path, sizeof path, FOLDER "/%s/golden.safetensors", name);
-    CHECK_STATUS(qd_safetensors_open(g->ctx, path, &g->file), QDISP_OK);
-    snprintf(path, sizeof path, FOLDER "/%s", name);
-    CHECK_STATUS(qdisp_model_open(g->ctx, path, &g->model), QDISP_OK);
-    if (!g->file || !g->model) {
-        printf("%s: %s\n", name, qdisp_ctx_error(g->ctx));
-        close_golden(g);
-        return 0;
-    }
-    g->info = qdisp_model_describe(g->model);
-    bool has_source = g->info->kind == QDISP_MODEL_ENCODER_DECODER;
-    g->n_seq = read_starts(g, has_source ? "target_starts" : "starts", g->starts);
-    g->batch = (qdisp_batch){.size = sizeof g->batch, .starts = g->starts, .n_seq = g->n_seq};
-    g->batch.ids = data(g, has_source ? "target_ids" : "ids");
-    if (has_source) {
-        read_starts(g, "starts", g->source_starts);
-        g->batch.source_starts = g->source_starts;
-        g->batch.source_ids = data(g, "ids");
-    }
-    g->n_rows = g->starts[g->n_seq];
-    return 1;
-}
-
-/* Sign of index j in vector k: see make_archs.py. */
-static double sign(uint64_t k, uint64_t j) {
-    uint64_t z = (k << 32) + j + 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) >> 63 ? -1 : 1;
-}
-
-static void on_signs(const float *x, size_t n, double *out) {
-    out[0] = out[1] = 0;
-    for (size_t j = 0; j < n; j++) {
-        out[0] += sign(0, j) * (double)x[j];
-        out[1] += sign(1, j) * (double)x[j];
-    }
-}
-
-/* The largest error of n values, relative to the largest of them; NaN must meet NaN. */
-static double difference(const float *got, const float *wanted, size_t n) {
-    double largest = 0, error = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (isnan(wanted[i]) || isnan(got[i])) {
-            if (!isnan(wanted[i]) || !isnan(got[i])) return INFINITY;
-            continue;
-        }
-        largest = fmax(largest, fabs((double)wanted[i]));
-        error = fmax(error, fabs((double)got[i] - (double)wanted[i]));
-    }
-    return error == 0 ? 0 : error / largest;
-}
-
-static void check_error(const golden *g, const char *what, double error, double tolerance) {
-    CHECK(error <= tolerance);
-    if (!(error <= tolerance)) printf("%s: %s differs by %.1e\n", g->name, what, error);
-}
 
 /* --- the forward pass --- */
 
@@ -309,124 +197,60 @@ TEST(test_forward) {
     }
 }
 
-/* --- gradients --- */
+/* --- threads --- */
 
-typedef struct grads {
-    const golden *g;
-    float **squares; /* [n_linears] of [n_out] */
-    double worst;
-    size_t n_seen;
-} grads;
+#define N_COPIES 8
 
-static const char *grad_name(const golden *g, size_t i_linear, char *text, size_t size) {
-    qdisp_tensor t;
-    CHECK_STATUS(qdisp_model_tensor(g->model, qdisp_model_linear(g->model, i_linear), &t), QDISP_OK);
-    bool tied = !strcmp(qdisp_model_role(g->model, qdisp_model_linear(g->model, i_linear)), "embed+head");
-    snprintf(text, size, "grad.%s", tied ? "head" : t.name);
-    return text;
-}
-
-static int on_weight(void *user, size_t i_linear, const float *grad, size_t n_out, size_t n_in) {
-    grads *o = user;
-    char name[192];
-    const qdisp_tensor *t = find(o->g, grad_name(o->g, i_linear, name, sizeof name));
-    CHECK(t && t->shape[0] == n_in + 2 * n_out + 1);
-    if (!t || t->shape[0] != n_in + 2 * n_out + 1) {
-        printf("%s: %s\n", o->g->name, name);
-        return 0;
-    }
-    const float *wanted = t->data;
-    float *left = calloc(n_in, sizeof *left), *right = calloc(n_out, sizeof *right);
-    double norm = 0;
-    for (size_t r = 0; r < n_out; r++) {
-        double sum = 0;
-        for (size_t c = 0; c < n_in; c++) {
-            double d = (double)grad[r * n_in + c];
-            left[c] += (float)(sign(0, r) * d);
-            sum += sign(1, c) * d;
-            norm += d * d;
-        }
-        right[r] = (float)sum;
-    }
-    float root = (float)sqrt(norm);
-    double error = fmax(difference(left, wanted, n_in), difference(right, wanted + n_in, n_out));
-    error = fmax(error, difference(o->squares[i_linear], wanted + n_in + n_out, n_out));
-    error = fmax(error, difference(&root, wanted + n_in + 2 * n_out, 1));
-    check_error(o->g, name, error, GRAD_TOLERANCE);
-    o->worst = fmax(o->worst, error);
-    o->n_seen++;
-    free(left);
-    free(right);
-    return 0;
-}
-
-/* Chunks at once: sequences 1 and 2 are one chunk, so that no lock is needed. */
-static int tap_grad(void *user, qdisp_activation *a) {
-    grads *o = user;
-    float *squares = o->squares[a->i_linear];
-    for (size_t r = 0; r < a->n_rows; r++) {
-        for (size_t c = 0; c < a->n_cols; c++) {
-            float d = a->data[r * a->stride + c];
-            squares[c] += d * d;
+/* Many copies of the sequences, so that there are several chunks: the same bits for any number of threads. Copies lie
+ * in unlike chunks, where sums of a matrix product may have another order. */
+static void run_copies(const golden *g, float *logits, float *nll) {
+    size_t starts[16 * N_COPIES], source_starts[16 * N_COPIES], n_source = g->source_starts[g->n_seq];
+    int32_t *ids = calloc(N_COPIES * g->n_rows, sizeof *ids);
+    int32_t *sources = calloc(N_COPIES * n_source + 1, sizeof *sources), *targets = ids;
+    qdisp_batch batch = g->batch;
+    for (size_t c = 0; c < N_COPIES; c++) {
+        memcpy(ids + c * g->n_rows, g->batch.ids, g->n_rows * sizeof *ids);
+        if (n_source) memcpy(sources + c * n_source, g->batch.source_ids, n_source * sizeof *sources);
+        for (size_t s = 0; s <= g->n_seq; s++) {
+            starts[c * g->n_seq + s] = c * g->n_rows + g->starts[s];
+            source_starts[c * g->n_seq + s] = c * n_source + g->source_starts[s];
         }
     }
-    return 0;
-}
-
-/* Sequences 1 and 2, masked as make_archs.py says. */
-static void grad_batch(const golden *g, qdisp_batch *batch, size_t *starts, size_t *source_starts, int32_t *ids,
-                       int32_t *targets) {
-    const size_t first = g->starts[1];
-    bool masked = g->info->kind == QDISP_MODEL_MASKED;
-    *batch = g->batch;
-    batch->n_seq = 2;
-    for (size_t s = 0; s < 3; s++) {
-        starts[s] = g->starts[s + 1] - first;
-        source_starts[s] = g->source_starts[s + 1] - g->source_starts[1];
-    }
-    memcpy(ids, g->batch.ids + first, starts[2] * sizeof *ids);
-    for (size_t i = 0; masked && i < starts[2]; i++) {
-        bool here = (i < starts[1] ? i : i - starts[1]) % 3 == 1;
-        targets[i] = here ? ids[i] : -1;
-        if (here) ids[i] = *(const int32_t *)data(g, "mask_id");
-    }
-    batch->ids = ids;
-    batch->starts = starts;
-    if (masked) batch->targets = targets;
-    if (batch->source_ids) batch->source_ids += g->source_starts[1];
-    if (batch->source_ids) batch->source_starts = source_starts;
-}
-
-static void check_grads(const golden *g, bool report) {
-    size_t n = qdisp_model_n_linears(g->model), starts[3], source_starts[3];
-    grads o = {.g = g, .squares = calloc(n, sizeof *o.squares)};
-    int32_t *ids = calloc(g->n_rows, sizeof *ids), *targets = calloc(g->n_rows, sizeof *targets);
-    qdisp_batch batch;
-    for (size_t i = 0; i < n; i++) {
-        qdisp_tensor t;
-        CHECK_STATUS(qdisp_model_tensor(g->model, qdisp_model_linear(g->model, i), &t), QDISP_OK);
-        o.squares[i] = calloc((size_t)t.shape[0], sizeof **o.squares);
-    }
-    grad_batch(g, &batch, starts, source_starts, ids, targets);
-    qdisp_grad_options options = {.size = sizeof options, .weight = on_weight, .tap = tap_grad, .user = &o,
-                                  .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_GRAD)};
-    CHECK_STATUS(qdisp_model_grads(g->model, &batch, &options), QDISP_OK);
-    CHECK(o.n_seen == n);
-    if (o.n_seen != n) printf("%s: %zu of %zu linear maps: %s\n", g->name, o.n_seen, n, qdisp_ctx_error(g->ctx));
-    if (report) printf("%-16s gradients of %zu linear maps differ by at most %.0e\n", g->name, o.n_seen, o.worst);
-    for (size_t i = 0; i < n; i++) free(o.squares[i]);
-    free(o.squares);
+    batch.ids = ids;
+    batch.starts = starts;
+    batch.n_seq = N_COPIES * g->n_seq;
+    if (n_source) batch.source_ids = sources;
+    if (n_source) batch.source_starts = source_starts;
+    if (g->info->kind == QDISP_MODEL_MASKED) batch.targets = targets;
+    qdisp_run_options options = {.size = sizeof options, .logits = logits, .nll = nll};
+    CHECK_STATUS(qdisp_model_run(g->model, &batch, &options), QDISP_OK);
     free(ids);
-    free(targets);
+    free(sources);
 }
 
-TEST(test_gradients) {
+TEST(test_threads_and_chunks) {
     for (size_t i = 0; i < n_folders; i++) {
-        for (unsigned n_threads = 1; n_threads <= 2; n_threads++) {
+        float *logits[2] = {NULL}, *nll[2] = {NULL};
+        size_t n_logits = 0, n = 0;
+        for (unsigned t = 0; t < 2; t++) {
             golden g;
-            if (!open_golden(&g, folders[i], n_threads)) continue;
-            check_grads(&g, n_threads == 1);
+            if (!open_golden(&g, folders[i], t + 1)) return;
+            n = g.n_rows;
+            n_logits = n * g.info->n_vocab;
+            logits[t] = calloc(N_COPIES * n_logits, sizeof **logits);
+            nll[t] = calloc(N_COPIES * n, sizeof **nll);
+            run_copies(&g, logits[t], nll[t]);
             close_golden(&g);
+        }
+        CHECK(n && !memcmp(logits[0], logits[1], N_COPIES * n_logits * sizeof **logits));
+        CHECK(n && !memcmp(nll[0], nll[1], N_COPIES * n * sizeof **nll));
+        for (size_t c = 0; n && c < N_COPIES; c++) {
+            CHECK(difference(logits[0] + c * n_logits, logits[0], n_logits) <= TOLERANCE);
+            CHECK(difference(nll[0] + c * n, nll[0], n) <= TOLERANCE);
+        }
+        for (unsigned t = 0; t < 2; t++) {
+            free(logits[t]);
+            free(nll[t]);
         }
     }
 }
@@ -482,22 +306,10 @@ TEST(test_tensors) {
     }
 }
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(a, b);
-}
-
 int main(int argc, char **argv) {
-    DIR *d = opendir(FOLDER);
-    for (struct dirent *entry; d && (entry = readdir(d)) && n_folders < MAX_FOLDERS;) {
-        if (entry->d_name[0] == '.' || (argc > 1 && strcmp(argv[1], entry->d_name))) continue;
-        snprintf(folders[n_folders++], sizeof folders[0], "%.63s", entry->d_name);
-    }
-    if (d) closedir(d);
-    qsort(folders, n_folders, sizeof folders[0], by_name);
-    printf("%zu folders\n", n_folders);
-    if (!n_folders) return 1;
+    if (!list_folders(argc, argv)) return 1;
     RUN(test_forward);
-    RUN(test_gradients);
+    RUN(test_threads_and_chunks);
     RUN(test_tensors);
     return TEST_END();
 }
