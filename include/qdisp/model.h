@@ -126,7 +126,7 @@ typedef enum qdisp_site {
     QDISP_SITE_CROSS_PROBS = 8, /* the same for the attention of a decoder to the encoder */
     QDISP_SITE_CROSS_HEADS = 9,
     QDISP_SITE_CROSS = 10,
-    QDISP_SITE_LINEAR_GRAD = 11 /* backward only: dL/dy [n_rows, n_out] of linear map i_linear */
+    QDISP_SITE_LINEAR_GRAD = 11 /* backward only: dL/dy [n_rows, n_out] of linear map i_linear, not the head's */
 } qdisp_site;
 #define QDISP_SITE_BIT(site) ((uint64_t)1 << (site))
 
@@ -173,6 +173,24 @@ typedef struct qdisp_run_options {
  * plus attention; memory: a batch of chunks, and one layer's weights in f32. */
 QDISP_API qdisp_status qdisp_model_run(const qdisp_model *model, const qdisp_batch *batch,
                                        const qdisp_run_options *options);
+
+/* Gradients of L = sum of nll over the batch (the targets above; with a mask id: EINVAL, give targets and masked ids).
+ * weight (may be NULL) gets dL/dW [n_out, n_in] of each linear map, once each, from the last to the first, from the
+ * calling thread; valid during the call; not 0 stops with ECANCELLED. tap (may be NULL) sees LINEAR_IN and LINEAR_GRAD,
+ * as sites say. nll as above. Errors: as qdisp_model_run; EUNSUPPORTED (mixtures of experts). Cost: three to four
+ * forward passes; memory: the residual stream of every layer for the whole batch, one layer's weights and at most four
+ * times its gradients. */
+typedef int (*qdisp_weight_grad)(void *user, size_t i_linear, const float *grad, size_t n_out, size_t n_in);
+typedef struct qdisp_grad_options {
+    uint64_t size;
+    qdisp_weight_grad weight;
+    qdisp_tap tap;
+    void *user;
+    uint64_t sites;
+    float *nll;
+} qdisp_grad_options;
+QDISP_API qdisp_status qdisp_model_grads(const qdisp_model *model, const qdisp_batch *batch,
+                                         const qdisp_grad_options *options);
 
 /* Logits of one sequence. ids[n_ids]; logits[n_ids * n_vocab], row i for the token after ids[i] (masked models: at
  * ids[i]). Not for encoder-decoder models (EINVAL). As qdisp_model_run. */

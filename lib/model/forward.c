@@ -229,10 +229,11 @@ static size_t turn_floats(const qd_model_config *c, const qd_sizes *s) {
     return 2 * s->longest * (larger(c->rope[0].n_rot, c->rope[1].n_rot) / 2) + 16;
 }
 
-static size_t scratch_floats(const qd_forward *f) {
+size_t qd_forward_scratch_floats(const qd_forward *f) {
     const qd_model_config *c = &f->model->config;
-    size_t in_block = qd_acts_plan(f->model, &f->sizes, f->keep, NULL, NULL) + score_floats(f) +
-                      turn_floats(c, &f->sizes);
+    size_t in_block = larger(qd_acts_plan(f->model, &f->sizes, false, NULL, NULL),
+                             f->keep ? qd_acts_plan(f->model, &f->sizes, true, NULL, NULL) : 0);
+    in_block += score_floats(f) + turn_floats(c, &f->sizes);
     return larger(in_block, f->sizes.chunk_rows * c->n_vocab < QD_HEAD_TILE * f->sizes.chunk_rows
                                 ? f->sizes.chunk_rows * c->n_vocab
                                 : QD_HEAD_TILE * f->sizes.chunk_rows);
@@ -264,7 +265,7 @@ qd_block qd_forward_block(qd_forward *f, const qd_chunk *chunk, unsigned i_worke
     };
     if (f->memory) b.memory = f->memory + (chunk->i_source - first->i_source) * n_embd;
     b.h = f->encoder ? (float *)(uintptr_t)b.memory : f->h + (chunk->i_row - first->i_row) * n_embd;
-    b.scores = scratch + qd_acts_plan(f->model, &f->sizes, f->keep, scratch, &b.a);
+    b.scores = scratch + qd_acts_plan(f->model, &f->sizes, f->recompute, scratch, &b.a);
     b.turns = b.scores + score_floats(f);
     return b;
 }
@@ -306,7 +307,7 @@ static void add_row(const qd_block *b, qd_slot slot, size_t row, size_t n, float
     qd_sum(x, from, n, x);
 }
 
-static void embed_rows(const qd_forward *f, const qd_block *b, float *out) {
+void qd_embed_rows(const qd_forward *f, const qd_block *b, float *out) {
     const qd_model_config *c = &f->model->config;
     const qdisp_tensor *t = &f->model->tensors[qd_model_index(f->model, 0, 0, QD_SLOT_EMBED)];
     const int32_t *ids = b->encoder ? f->batch->source_ids : f->shifted ? f->shifted : f->batch->ids;
@@ -343,7 +344,7 @@ static qdisp_status tap_embedding(const qd_block *b) {
 static qdisp_status embed_task(qd_forward *f, const qd_block *b) {
     const qd_model_config *c = &f->model->config;
     bool projected = qd_weight(b, QD_SLOT_PROJECT_IN) != NULL;
-    embed_rows(f, b, projected ? b->a.normed : b->h);
+    qd_embed_rows(f, b, projected ? b->a.normed : b->h);
     if (projected) QD_TRY(qd_linear_run(b, QD_SLOT_PROJECT_IN, b->a.normed, b->n_rows, false, b->h, c->n_embd, false));
     add_positions(f, b);
     if (qd_weight(b, QD_SLOT_EMBED_NORM)) qd_norm_rows(b, QD_SLOT_EMBED_NORM, b->h, b->n_rows, b->h);
@@ -360,7 +361,7 @@ static qdisp_status block_task(qd_forward *f, const qd_block *b) {
     return qd_tap_rows(b, QDISP_SITE_RESIDUAL, b->h, f->model->config.n_embd);
 }
 
-static qdisp_status run_layer(qd_forward *f) {
+qdisp_status qd_forward_layer(qd_forward *f) {
     QD_TRY(qd_progress(f->ctx, "forward", f->done));
     f->done += f->step;
     QD_TRY(qd_forward_load_layer(f));
@@ -373,22 +374,26 @@ static qdisp_status encoder_norm_task(qd_forward *f, const qd_block *b) {
     return QDISP_OK;
 }
 
-qdisp_status qd_forward_encode(qd_forward *f) {
+qdisp_status qd_forward_encoder_norm(qd_forward *f) {
+    return f->weights[QD_SLOT_ENCODER_NORM] ? qd_forward_stage(f, encoder_norm_task) : QDISP_OK;
+}
+
+static qdisp_status encode(qd_forward *f) {
     const qd_model_config *c = &f->model->config;
     if (c->kind != QDISP_MODEL_ENCODER_DECODER) return QDISP_OK;
     f->encoder = true;
     QD_TRY(qd_forward_embed(f));
-    for (f->layer = 0; f->layer < c->n_encoder_layer; f->layer++) QD_TRY(run_layer(f));
-    if (f->weights[QD_SLOT_ENCODER_NORM]) QD_TRY(qd_forward_stage(f, encoder_norm_task));
+    for (f->layer = 0; f->layer < c->n_encoder_layer; f->layer++) QD_TRY(qd_forward_layer(f));
+    QD_TRY(qd_forward_encoder_norm(f));
     f->encoder = false;
     return QDISP_OK;
 }
 
 static qdisp_status run_batch(qd_forward *f) {
     const qd_model_config *c = &f->model->config;
-    QD_TRY(qd_forward_encode(f));
+    QD_TRY(encode(f));
     QD_TRY(qd_forward_embed(f));
-    for (f->layer = c->n_encoder_layer; f->layer < c->n_layer; f->layer++) QD_TRY(run_layer(f));
+    for (f->layer = c->n_encoder_layer; f->layer < c->n_layer; f->layer++) QD_TRY(qd_forward_layer(f));
     QD_TRY(qd_progress(f->ctx, "forward", f->done));
     f->done += f->step;
     if (f->run->nll || f->run->logits || f->run->tap_head) QD_TRY(qd_head_run(f));
@@ -412,7 +417,7 @@ qdisp_status qd_forward_begin(qd_forward *f, size_t extra) {
     if (!f->chunks || !f->scratch) return QDISP_ENOMEM;
     qd_model_chunks(in->starts, source, in->n_seq, f->chunks);
     size_batches(f);
-    f->n_scratch = scratch_floats(f) + extra;
+    f->n_scratch = qd_forward_scratch_floats(f) + extra;
     f->h = qd_alloc_aligned(f->ctx, f->batch_rows * n_embd, sizeof(float));
     if (source) f->memory = qd_alloc_aligned(f->ctx, f->batch_source_rows * n_embd, sizeof(float));
     if (!f->h || (source && !f->memory)) return QDISP_ENOMEM;

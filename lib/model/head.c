@@ -3,18 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/run.h"
-
-typedef struct qd_head {
-    float *tile;         /* [QD_HEAD_TILE, n_in] widened */
-    const float *weight; /* the tile's */
-    const float *bias;   /* [n_vocab] or NULL */
-    size_t *rows;        /* [batch_rows] row of its chunk that an input row is of; grouped by chunk */
-    size_t *n_rows;      /* [chunks of the batch] */
-    qd_lse *lse;         /* [batch_rows] */
-    float *target;       /* [batch_rows] logit of the target */
-    size_t first, n;     /* the tile: vocabulary rows */
-} qd_head;
+#include "model/head.h"
 
 static size_t at_batch(const qd_forward *f, const qd_chunk *chunk) {
     return chunk->i_row - f->chunks[f->first_chunk].i_row;
@@ -69,8 +58,7 @@ static qdisp_status input_task(qd_forward *f, const qd_block *b) {
     return qd_tap_call(b, &a);
 }
 
-/* Bias and cap of logits [n, n_tile] at a row stride. */
-static void finish_logits(const qd_forward *f, float *logits, size_t n, size_t ld) {
+void qd_head_finish(const qd_forward *f, float *logits, size_t n, size_t ld) {
     const qd_head *d = f->head;
     for (size_t r = 0; r < n; r++) {
         float *row = logits + r * ld;
@@ -89,7 +77,7 @@ static qdisp_status tile_task(qd_forward *f, const qd_block *b) {
     size_t ld = f->run->logits ? c->n_vocab : d->n;
     qd_gemm(false, true, n, d->n, c->n_word_embd, 1.0f, b->h, c->n_word_embd, d->weight, c->n_word_embd, 0.0f, logits,
             ld);
-    finish_logits(f, logits, n, ld);
+    qd_head_finish(f, logits, n, ld);
     for (size_t r = 0; f->run->nll && r < n; r++) {
         int32_t target = f->targets[b->i_row + d->rows[first + r]];
         if (target < 0) continue;

@@ -144,6 +144,8 @@ qdisp_status qd_block_mlp_output(const qd_block *b);
 const float *qd_block_residual(const qd_block *b); /* what the block read */
 
 typedef struct qd_forward qd_forward;
+/* The embedding of the block's rows, [n_rows, n_word_embd]. */
+void qd_embed_rows(const qd_forward *f, const qd_block *b, float *out);
 qdisp_status qd_experts_run(qd_forward *f);
 void qd_experts_free(qd_forward *f);
 qdisp_status qd_head_run(qd_forward *f);
@@ -163,7 +165,9 @@ struct qd_forward {
     size_t first_target;    /* the loss of row r stands at nll[r + first_target] */
     qd_chunk *chunks;
     size_t n_chunks, batch_chunks;
-    bool threaded_blas, keep;
+    bool threaded_blas;
+    bool keep;      /* a backward pass follows: one batch, room for all intermediate rows */
+    bool recompute; /* blocks keep their intermediate rows now */
     qd_sizes sizes;
     size_t batch_rows, batch_source_rows;
     qd_positions positions;
@@ -192,6 +196,8 @@ qdisp_status qd_forward_widen(qd_forward *f, size_t i_tensor, float *buffer, con
 /* Rows first .. first + n - 1 of a matrix, likewise. */
 qdisp_status qd_forward_widen_rows(qd_forward *f, size_t i_tensor, size_t first, size_t n, float *buffer,
                                    const float **out);
+/* Floats of scratch that a worker's block takes; what is asked for beyond it begins there. */
+size_t qd_forward_scratch_floats(const qd_forward *f);
 /* Floats that widening a tensor needs: 0 if it is F32 in place. */
 size_t qd_n_widened(const qdisp_tensor *t);
 qdisp_status qd_forward_load_layer(qd_forward *f);
@@ -200,6 +206,7 @@ qdisp_status qd_forward_load_layer(qd_forward *f);
 qdisp_status qd_forward_begin(qd_forward *f, size_t extra);
 void qd_forward_end(qd_forward *f);
 qdisp_status qd_forward_embed(qd_forward *f);
-qdisp_status qd_forward_encode(qd_forward *f); /* embeds and runs the encoder's blocks, if there is an encoder */
+qdisp_status qd_forward_encoder_norm(qd_forward *f);
+qdisp_status qd_forward_layer(qd_forward *f); /* loads and runs block f->layer */
 
 #endif
