@@ -8,8 +8,8 @@
 
 /* A tensor that a model must have unless its config says that the slot is absent. In name '#' stands for the block
  * (counted within its stack) and '%' for the expert; '|' parts names, of which the first that the file has counts.
- * dims, a letter a dimension: 'e' n_embd, 'w' n_word_embd, 'v' n_vocab, 'q' n_head head_dim, 'k' n_kv_head head_dim, 'a' q and twice k, 'd' head_dim, 'f' n_ff, 'g' 2 n_ff,
- * 'x' n_ff_expert, 'n' n_expert, 'p' positions with their offset, 't' n_types, 'b' n_buckets, 'h' n_head.
+ * dims, a letter a dimension: 'e' n_embd, 'w' n_word_embd, 'v' n_vocab, 'q' n_head head_dim, 'k' n_kv_head head_dim,
+ * 'a' q and twice k, 'd' head_dim, 'f' n_ff, 'g' 2 n_ff, 'x' n_ff_expert, 'n' n_expert, 'p' positions with their offset, 't' n_types, 'b' n_buckets, 'h' n_head.
  * transposed: the file has the dimensions the other way round. encoder: of the encoder's blocks of an encoder-decoder
  * model (else the decoder's, or those of the only stack). */
 typedef struct qd_tensor_spec {
@@ -78,8 +78,8 @@ void qd_config_heads(qd_config *c, qd_model_config *m);
 /* bos_token_id, eos_token_id and tie_word_embeddings (absent: tied). n_vocab must be set. */
 void qd_config_tokens(qd_config *c, qd_model_config *m, bool tied);
 /* Rotary positions: rope_parameters or rope_scaling, rope_theta (older configs), partial rotary factor. part: share of
- * head_dim that turns, out->theta (0: 10000): the base, if the config does not say. n_positions
- * and head_dim must be set. key: "rope_parameters" of a model with one kind, else the member of it ("full_attention"). */
+ * head_dim that turns, out->theta (0: 10000): the base, if the config does not say. head_dim must be
+ * set. layer_type: the member of rope_parameters ("full_attention"); NULL for a model with one kind. */
 void qd_config_rope(qd_config *c, const qd_model_config *m, double part, const char *layer_type, qd_rope *out);
 /* layer_types, or sliding_window_pattern: marks is_local; period 0: all layers, n: all but every n-th. */
 void qd_config_local_layers(qd_config *c, qd_model_config *m, size_t period);
