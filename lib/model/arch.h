@@ -9,7 +9,8 @@
 /* A tensor that a model must have unless its config says that the slot is absent. In name '#' stands for the block
  * (counted within its stack) and '%' for the expert; '|' parts names, of which the first that the file has counts.
  * dims, a letter a dimension: 'e' n_embd, 'w' n_word_embd, 'v' n_vocab, 'q' n_head head_dim, 'k' n_kv_head head_dim,
- * 'a' q and twice k, 'd' head_dim, 'f' n_ff, 'g' 2 n_ff, 'x' n_ff_expert, 'n' n_expert, 'p' positions with their offset, 't' n_types, 'b' n_buckets, 'h' n_head.
+ * 'a' q and twice k, 'd' head_dim, 'f' n_ff, 'g' 2 n_ff, 'x' n_ff_expert, 'n' n_expert,
+ * 'p' positions with their offset, 't' n_types, 'b' n_buckets, 'h' n_head.
  * transposed: the file has the dimensions the other way round. encoder: of the encoder's blocks of an encoder-decoder
  * model (else the decoder's, or those of the only stack). */
 typedef struct qd_tensor_spec {

@@ -41,6 +41,7 @@ static qdisp_status read_config(qdisp_ctx *ctx, const char *path, const json_t *
     m->n_ff = qd_config_size(&c, "ffn_dim", NULL, QD_MAX_FF);
     m->n_vocab = qd_config_size(&c, "vocab_size", NULL, QD_MAX_VOCAB);
     m->n_word_embd = qd_config_size_or(&c, "word_embed_proj_dim", NULL, QD_MAX_EMBD, m->n_embd);
+    if (!m->n_word_embd) qd_config_fail(&c, QDISP_EFORMAT, "word_embed_proj_dim is 0");
     qd_config_heads(&c, m);
     m->n_positions = qd_config_size(&c, "max_position_embeddings", NULL, QD_MAX_POSITIONS);
     m->position = QD_POSITION_LEARNED;

@@ -36,6 +36,7 @@ static qdisp_status read_config(qdisp_ctx *ctx, const char *path, const json_t *
     m->n_head = qd_config_size(&c, "attention_heads", "num_attention_heads", QD_MAX_EMBD);
     m->n_ff = qd_config_size(&c, "ffn_dim", NULL, QD_MAX_FF);
     m->n_vocab = qd_config_size(&c, "vocab_size", NULL, QD_MAX_VOCAB);
+    if (m->n_embd < 4) qd_config_fail(&c, QDISP_EFORMAT, "d_model %zu is too small for sines", m->n_embd);
     qd_config_heads(&c, m);
     m->position = QD_POSITION_SINUSOIDAL;
     m->position_offset = 2;

@@ -43,6 +43,16 @@ static const qdisp_tensor *find_spec(const assembly *a, const char *pattern, boo
     return NULL;
 }
 
+static qdisp_status fail_missing(const assembly *a, const char *pattern, size_t block, size_t expert) {
+    char name[NAME_BYTES], names[3 * NAME_BYTES] = "";
+    size_t n = 0;
+    for (const char *p = pattern; p && n < sizeof names - NAME_BYTES; p = strchr(p, '|')) {
+        spec_name(a, *p == '|' ? ++p : p, a->prefixed, block, expert, name);
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s'%s'", n ? " or " : "", name);
+    }
+    return qd_fail(a->m->ctx, QDISP_EFORMAT, "%s: tensor %s is missing", a->m->file->path, names);
+}
+
 static uint64_t spec_size(const qd_model_config *c, char what) {
     size_t n_q = c->n_head * c->head_dim, n_k = c->n_kv_head * c->head_dim;
     switch (what) {
@@ -127,7 +137,7 @@ static qdisp_status add_tensor(assembly *a, const qd_tensor_spec *spec, size_t b
     qdisp_model *m = a->m;
     char name[NAME_BYTES];
     const qdisp_tensor *found = find_spec(a, spec->name, a->prefixed, block, expert, name);
-    if (!found) return qd_fail(m->ctx, QDISP_EFORMAT, "%s: tensor '%s' is missing", m->file->path, name);
+    if (!found) return fail_missing(a, spec->name, block, expert);
     QD_TRY(check_tensor(m, found, spec->dims, spec->transposed));
     QD_TRY(grow(a));
     a->used[found - m->file->tensors] = true;
@@ -265,6 +275,10 @@ static void fill_info(qdisp_model *m) {
 static qdisp_status assemble(assembly *a) {
     qdisp_model *m = a->m;
     size_t n_index = m->config.n_layer * m->n_index;
+    if (m->config.n_layer > m->file->n_tensors) { /* before memory is taken for them */
+        return qd_fail(m->ctx, QDISP_EFORMAT, "%s: %zu tensors, the config asks for %zu layers", m->file->path,
+                       m->file->n_tensors, m->config.n_layer);
+    }
     a->used = qd_alloc(m->ctx, m->file->n_tensors + 1, sizeof *a->used);
     m->index = qd_alloc(m->ctx, n_index, sizeof *m->index);
     m->linear_index = qd_alloc(m->ctx, n_index, sizeof *m->linear_index);

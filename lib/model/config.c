@@ -205,8 +205,8 @@ static void rope_llama3(qd_config *c, qd_rope *r) {
 static void rope_long(qd_config *c, size_t n_max, qd_rope *r) {
     rope_factors(c, "short_factor", r->n_rot / 2, r->factors[0]);
     rope_factors(c, "long_factor", r->n_rot / 2, r->factors[1]);
-    if (!r->n_original) {
-        FAIL("original_max_position_embeddings is missing");
+    if (r->n_original < 2) {
+        FAIL("original_max_position_embeddings is missing or 1");
         return;
     }
     double grown = n_max ? (double)n_max / (double)r->n_original : 1;
@@ -244,6 +244,10 @@ static void rope_scaling(qd_config *c, const char *type, size_t n_max, qd_rope *
         FAIL("rope scaling '%.60s' has no factor", type);
     } else if (!r->n_original && r->scaling != QD_ROPE_LINEAR) {
         FAIL("rope scaling '%.60s' needs max_position_embeddings", type);
+    } else if (r->scaling == QD_ROPE_DYNAMIC && r->n_rot <= 2) {
+        FAIL("rope scaling 'dynamic' needs more than %zu dimensions that turn", r->n_rot);
+    } else if (r->scaling == QD_ROPE_YARN && r->theta <= 1) {
+        FAIL("rope scaling 'yarn' needs a rope_theta beyond 1, not %g", r->theta);
     } else if (r->scaling == QD_ROPE_YARN) {
         rope_yarn(c, r);
     } else if (r->scaling == QD_ROPE_LLAMA3) {
@@ -278,9 +282,13 @@ static void read_rope(qd_config *c, const json_t *own, const qd_model_config *m,
 
 void qd_config_rope(qd_config *c, const qd_model_config *m, double part, const char *layer_type, qd_rope *out) {
     if (c->status != QDISP_OK) return;
-    const json_t *own = json_object_get(c->json, "rope_parameters");
-    if (!json_is_object(own)) own = json_object_get(c->json, "rope_scaling");
-    if (!json_is_object(own)) own = NULL;
+    const char *key = json_object_get(c->json, "rope_parameters") ? "rope_parameters" : "rope_scaling";
+    const json_t *own = json_object_get(c->json, key);
+    if (json_is_null(own)) own = NULL;
+    if (own && !json_is_object(own)) {
+        FAIL("%s is not an object", key);
+        return;
+    }
     if (own && layer_type && json_is_object(json_object_get(own, layer_type))) own = json_object_get(own, layer_type);
     read_rope(c, own, m, part, out);
 }

@@ -93,6 +93,7 @@ qdisp_status qd_model_configure(qdisp_model *m, const char *path, const json_t *
         return qd_fail(m->ctx, QDISP_EFORMAT, "%s: %zu experts a token, there are %zu", path, c->n_expert_used,
                        c->n_expert);
     }
+    if (!c->n_ff) return qd_fail(m->ctx, QDISP_EFORMAT, "%s: the feed-forward network has no rows", path);
     for (size_t i = 0; i < c->n_layer; i++) {
         if (c->is_moe[i] && (!c->n_expert_used || !c->n_ff_expert)) {
             return qd_fail(m->ctx, QDISP_EFORMAT, "%s: layer %zu has experts, but their number or size is 0", path, i);

@@ -255,6 +255,28 @@ TEST(test_threads_and_chunks) {
     }
 }
 
+/* --- refusals --- */
+
+/* A model with learned positions cannot read beyond them; the other kinds of input are named. */
+TEST(test_input_that_a_model_cannot_read) {
+    static float logits[80 * 64];
+    int32_t ids[80] = {0};
+    for (size_t i = 0; i < n_folders; i++) {
+        golden g;
+        if (!open_golden(&g, folders[i], 1)) continue;
+        size_t limit = g.info->n_positions;
+        qdisp_status expected = g.batch.source_ids || limit ? QDISP_EINVAL : QDISP_OK;
+        CHECK_STATUS(qdisp_model_forward(g.model, ids, 80, logits), expected);
+        if (g.batch.source_ids) CHECK_HAS(qdisp_ctx_error(g.ctx), "source_ids");
+        else if (limit) CHECK_HAS(qdisp_ctx_error(g.ctx), "sequence 0 has 80 tokens, the model reads at most");
+        if (limit) CHECK_STATUS(qdisp_model_forward(g.model, ids, limit, logits), QDISP_OK);
+        if (g.info->kind != QDISP_MODEL_DECODER) {
+            CHECK_STATUS(qdisp_model_nll(g.model, ids, (size_t[]){0, 2}, 1, logits), QDISP_EINVAL);
+        }
+        close_golden(&g);
+    }
+}
+
 /* --- tensors --- */
 
 /* Parts of a fused tensor: their names, and that they hold each row once. */
@@ -310,6 +332,7 @@ int main(int argc, char **argv) {
     if (!list_folders(argc, argv)) return 1;
     RUN(test_forward);
     RUN(test_threads_and_chunks);
+    RUN(test_input_that_a_model_cannot_read);
     RUN(test_tensors);
     return TEST_END();
 }
