@@ -66,6 +66,23 @@ static qdisp_status open_model(inputs *in) {
 static qdisp_status open_folder(inputs *in) {
     return qdisp_model_open(in->ctx, in_folder("model"), &in->model);
 }
+static qdisp_status open_arch(inputs *in, const char *name) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/test/golden/arch/%s", QDISP_ROOT, name);
+    return qdisp_model_open(in->ctx, path, &in->model);
+}
+static qdisp_status open_transposed(inputs *in) {
+    return open_arch(in, "gpt2");
+}
+static qdisp_status open_experts(inputs *in) {
+    return open_arch(in, "mixtral");
+}
+static qdisp_status open_encoder(inputs *in) {
+    return open_arch(in, "bert");
+}
+static qdisp_status open_both(inputs *in) {
+    return open_arch(in, "t5");
+}
 static qdisp_status open_gguf(inputs *in) {
     qd_tensor_file *file = NULL;
     qdisp_status status = qd_tensor_file_open(in->ctx, QDISP_ROOT "/test/golden/gguf/blocks.gguf", &file);
@@ -94,6 +111,49 @@ static qdisp_status open_plan(inputs *in) {
     if (status == QDISP_OK) status = qdisp_quantizer_plan(q, in->model, NULL, &in->plan);
     qdisp_quantizer_free(q);
     return status;
+}
+
+static const int32_t few[] = {3, 4, 5, 6, 7, 8, 9};
+static const size_t two[] = {0, 4, 7};
+static int no_tap(void *user, qdisp_activation *a) {
+    (void)user;
+    (void)a;
+    return 0;
+}
+static int no_grad(void *user, size_t i_linear, const float *grad, size_t n_out, size_t n_in) {
+    (void)user;
+    (void)i_linear;
+    return !grad || !n_out || !n_in;
+}
+static qdisp_status run_batch(const inputs *in, const qdisp_batch *batch) {
+    float nll[7];
+    qdisp_run_options options = {.size = sizeof options, .nll = nll, .tap = no_tap, .sites = ~(uint64_t)0};
+    return qdisp_model_run(in->model, batch, &options);
+}
+static qdisp_status run_experts(inputs *in) {
+    qdisp_batch batch = {.size = sizeof batch, .ids = few, .starts = two, .n_seq = 2};
+    return run_batch(in, &batch);
+}
+static qdisp_status run_masked(inputs *in) {
+    qdisp_batch batch = {.size = sizeof batch, .ids = few, .starts = two, .n_seq = 2, .mask_id_plus_1 = 4};
+    return run_batch(in, &batch);
+}
+static qdisp_status run_both(inputs *in) {
+    qdisp_batch batch = {.size = sizeof batch, .ids = few, .starts = two, .n_seq = 2, .source_ids = few,
+                         .source_starts = two};
+    return run_batch(in, &batch);
+}
+static qdisp_status grads_of(const inputs *in, bool both) {
+    qdisp_batch batch = {.size = sizeof batch, .ids = few, .starts = two, .n_seq = 2};
+    if (both) batch.source_ids = few, batch.source_starts = two;
+    qdisp_grad_options options = {.size = sizeof options, .weight = no_grad, .tap = no_tap, .sites = ~(uint64_t)0};
+    return qdisp_model_grads(in->model, &batch, &options);
+}
+static qdisp_status grads_transposed(inputs *in) {
+    return grads_of(in, false);
+}
+static qdisp_status grads_both(inputs *in) {
+    return grads_of(in, true);
 }
 
 static qdisp_status tokenize(inputs *in) {
@@ -346,6 +406,13 @@ JOB(apply, open_model, open_plan, NULL)
 JOB(fertility, open_tokenizer, open_corpus, NULL)
 JOB(losses, open_model, open_tokenizer, open_corpus, NULL)
 JOB(tables, open_model, open_plan, NULL)
+JOB(open_transposed, NULL)
+JOB(open_experts, NULL)
+JOB(run_experts, open_experts, NULL)
+JOB(run_masked, open_encoder, NULL)
+JOB(run_both, open_both, NULL)
+JOB(grads_transposed, open_transposed, NULL)
+JOB(grads_both, open_both, NULL)
 JOB(save_model, open_model, NULL)
 JOB(diagnose, open_model, open_tokenizer, open_corpus, NULL)
 
@@ -390,6 +457,13 @@ int main(void) {
     RUN(fertility_out_of_memory);
     RUN(losses_out_of_memory);
     RUN(tables_out_of_memory);
+    RUN(open_transposed_out_of_memory);
+    RUN(open_experts_out_of_memory);
+    RUN(run_experts_out_of_memory);
+    RUN(run_masked_out_of_memory);
+    RUN(run_both_out_of_memory);
+    RUN(grads_transposed_out_of_memory);
+    RUN(grads_both_out_of_memory);
     RUN(save_model_out_of_memory);
     RUN(diagnose_out_of_memory);
     tiny_free(weights);
