@@ -15,7 +15,9 @@ extern "C" {
 /* Statistics of a model's activations by language: sums of x_j^2 for the input x of every linear map (and of the output
  * head), sums of |h| of the residual stream after the embedding and after every layer, and counts of tokens and bytes.
  * Kept in two folds, "fit" and "guard" (every fourth line), so that a quantizer can check itself on text that it was
- * not fitted to. The first position of every sequence (the beginning-of-sequence token) is left out.
+ * not fitted to. Lines are read as eval.h says, masked models without a mask; tokens of the template and the first
+ * position of a decoder (its beginning-of-sequence token) are left out. Both stacks of encoder-decoder models count:
+ * n_tokens is their sum, and the mean of a layer is over its own stack.
  * An accumulator: one thread at a time; several merge into one. */
 typedef struct qdisp_calib qdisp_calib;
 

@@ -13,11 +13,24 @@
 extern "C" {
 #endif
 
+/* How a model reads a text, here and in qdisp_calib_collect; template: what the tokenizer puts around a text.
+ *   decoder          the template's prefix, else the model's beginning-of-sequence token, if it has one; then the text.
+ *                    Each token is scored given those before it; without anything in front the first token of a text
+ *                    has no context and is not scored, and its bytes do not count.
+ *   masked           prefix, text, suffix of the template ([CLS] x [SEP]); each token of the text is masked in turn
+ *                    (pseudo-likelihood, Salazar et al. 2020).
+ *   encoder-decoder  the encoder reads prefix, the first half of the text's tokens (rounded down) and suffix (that of
+ *                    the template, else the model's end-of-sequence token); the decoder is scored on the second half,
+ *                    each token given the source and those before it. n_bytes are those of the second half.
+ * Tokens of the template are never scored. A text that is longer than the model can read (n_positions) is cut into
+ * windows: each begins half a window before the end of the one before, and what both hold is only context in the
+ * second, so that each token is scored once; the last window is moved back to be full. Encoder-decoder models: pieces of
+ * twice the encoder's length that do not overlap, each halved as above. */
+
 /* Losses of every line: table "losses": language, i_line, n_bytes, n_tokens, nll_nats (sum over the line's tokens).
- * Each line is a sequence of its own after the model's beginning-of-sequence token; without one the first token of a
- * line has no context and is not scored, and its bytes do not count. Errors: EMISMATCH (ids beyond the model's
- * vocabulary), ENUMERIC (a loss that is not finite: names language and line), ECANCELLED, ENOMEM. Cost: one forward
- * pass. */
+ * Each line is a text of its own. Errors: EMISMATCH (ids beyond the model's vocabulary, a template longer than
+ * n_positions, a masked model whose tokenizer has no mask token), ENUMERIC (a loss that is not finite: names language
+ * and line), ECANCELLED, ENOMEM. Cost: one forward pass; masked models: one of a line's length a token. */
 QDISP_API qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                          const qdisp_corpus *corpus, qdisp_table **out);
 

@@ -108,7 +108,8 @@ typedef struct qdisp_batch {
      * et al. 2020); 0: sequences are read as they are. */
     int64_t mask_id_plus_1;
     /* [number of ids] targets of the loss, -1: none; NULL: the default. The loss of row r is that of targets[r] given
-     * the logits of row r, and stands at nll[r]. Not together with a mask. */
+     * the logits of row r, and stands at nll[r]. Together with a mask: only tokens with a target are masked in turn, so
+     * that those without (such as [CLS]) cost nothing. */
     const int32_t *targets;
 } qdisp_batch;
 

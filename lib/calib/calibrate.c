@@ -1,8 +1,8 @@
 /* calibrate.c - the accumulator: made, fed, merged, asked. Sums are f64 and added in a fixed order. */
 #include "calib/calib.h"
 
-#include "corpus/sequences.h"
 #include "kernels/kernels.h"
+#include "model/sequences.h"
 
 #include <math.h>
 #include <string.h>
@@ -196,6 +196,7 @@ qdisp_status qdisp_calib_feed(qdisp_calib *c, const char *language, int guard, c
  * the sums do not depend on the number of threads. */
 typedef struct collector {
     const qdisp_calib *calib;
+    const qd_sequences *sequences;
     qd_calib_fold chunks[QD_RUN_MAX_CHUNKS];
     qd_calib_fold sum;
 } collector;
@@ -207,22 +208,32 @@ static void add_squares(const qdisp_calib *c, qd_calib_fold *f, const qdisp_acti
     f->n_rows[a->i_linear] += n;
 }
 
-/* All rows but those of the first position of a sequence; an expert sees only some. */
-static void on_linear(const qdisp_calib *c, qd_calib_fold *f, const qdisp_activation *a) {
+/* Rows of text by sequence, in the stack that the activation is of. */
+static const qd_span *text_of(const collector *k, const qdisp_activation *a) {
+    return a->starts == k->sequences->starts ? k->sequences->text : k->sequences->source_text;
+}
+
+/* The rows of text; an expert sees only some. */
+static void on_linear(const collector *k, qd_calib_fold *f, const qdisp_activation *a) {
+    const qd_span *text = text_of(k, a);
     size_t s = a->i_seq;
     for (size_t r = 0; a->rows && r < a->n_rows; r++) {
         size_t at = a->i_row + a->rows[r];
         while (a->starts[s + 1] <= at) s++;
-        if (at != a->starts[s]) add_squares(c, f, a, r, 1);
+        if (at >= text[s].first && at < text[s].end) add_squares(k->calib, f, a, r, 1);
     }
     for (; !a->rows && s < a->i_seq + a->n_seq; s++)
-        add_squares(c, f, a, a->starts[s] - a->i_row + 1, a->starts[s + 1] - a->starts[s] - 1);
+        if (text[s].end > text[s].first)
+            add_squares(k->calib, f, a, text[s].first - a->i_row, text[s].end - text[s].first);
 }
 
-static void on_residual(const qdisp_calib *c, qd_calib_fold *f, const qdisp_activation *a) {
+static void on_residual(const collector *k, qd_calib_fold *f, const qdisp_activation *a) {
+    const qd_span *text = text_of(k, a);
     for (size_t s = a->i_seq; s < a->i_seq + a->n_seq; s++) {
-        size_t first = a->starts[s] - a->i_row + 1, n_rows = a->starts[s + 1] - a->starts[s] - 1;
-        f->abs_sums[a->layer + 1] += c->ctx->kernels->abs_sum(a->data + first * a->stride, n_rows * a->n_cols);
+        if (text[s].end <= text[s].first) continue;
+        size_t first = text[s].first - a->i_row, n_rows = text[s].end - text[s].first;
+        f->abs_sums[a->layer + 1] +=
+            k->calib->ctx->kernels->abs_sum(a->data + first * a->stride, n_rows * a->n_cols);
         if (a->layer < 0) f->n_tokens += n_rows;
     }
 }
@@ -230,8 +241,8 @@ static void on_residual(const qdisp_calib *c, qd_calib_fold *f, const qdisp_acti
 static int on_activation(void *user, qdisp_activation *a) {
     collector *k = user;
     qd_calib_fold *f = &k->chunks[a->i_chunk % QD_RUN_MAX_CHUNKS];
-    if (a->site == QDISP_SITE_RESIDUAL) on_residual(k->calib, f, a);
-    else on_linear(k->calib, f, a);
+    if (a->site == QDISP_SITE_RESIDUAL) on_residual(k, f, a);
+    else on_linear(k, f, a);
     return 0;
 }
 
@@ -249,22 +260,36 @@ static qdisp_status on_chunks_done(void *user, size_t i_chunk, size_t n_chunks) 
     return QDISP_OK;
 }
 
+/* Blocks of an encoder-decoder model see their own stack's rows only: their sums are scaled up to all of them, so that
+ * the mean of every layer is its sum over n_tokens. */
+static void scale_stacks(collector *k, const qdisp_model_info *info) {
+    const qd_sequences *s = k->sequences;
+    uint64_t n_source = 0;
+    for (size_t i = 0; s->source_text && i < s->n_seq; i++) n_source += s->source_text[i].end - s->source_text[i].first;
+    for (size_t i = 0; n_source && i < info->n_layer; i++) {
+        uint64_t n = i < info->n_encoder_layer ? n_source : k->sum.n_tokens - n_source;
+        if (n) k->sum.abs_sums[i + 1] *= (double)k->sum.n_tokens / (double)n;
+    }
+}
+
 static qdisp_status collect_fold(qdisp_calib *c, size_t i_language, size_t fold, const qdisp_model *model,
-                                 const qd_sequences *s) {
+                                 const qd_lines *lines) {
     collector *k = qd_alloc(c->ctx, 1, sizeof *k);
     if (!k) return QDISP_ENOMEM;
+    k->calib = c;
+    k->sequences = &lines->sequences;
+    qdisp_batch batch = qd_sequences_batch(k->sequences, false);
     qdisp_status status = fold_new(c, &k->sum);
-    size_t n_chunks = qd_model_chunks(s->starts, NULL, s->n_seq, NULL);
+    size_t n_chunks = qd_model_chunks(batch.starts, batch.source_starts, batch.n_seq, NULL);
     for (size_t i = 0; i < QD_RUN_MAX_CHUNKS && i < n_chunks && status == QDISP_OK; i++)
         status = fold_new(c, &k->chunks[i]);
-    k->calib = c;
     qd_run run = {.user = k, .tap = on_activation, .chunks_done = on_chunks_done, .tap_head = true,
                   .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN) | QDISP_SITE_BIT(QDISP_SITE_RESIDUAL)};
-    qdisp_batch batch = qd_batch_of(s->ids, s->starts, s->n_seq);
     if (status == QDISP_OK) status = qd_model_run(model, &batch, &run);
     qd_calib_language *language = &c->languages[i_language];
     if (status == QDISP_OK) status = check_finite(c, language->tag, &k->sum);
-    for (size_t i = 0; i < s->n_seq; i++) k->sum.n_bytes += s->n_bytes[i];
+    scale_stacks(k, &model->info);
+    for (size_t i = 0; i < lines->n_lines; i++) k->sum.n_bytes += lines->n_bytes[i];
     if (status == QDISP_OK) fold_add(c, &language->folds[fold], &k->sum);
     for (size_t i = 0; i < QD_RUN_MAX_CHUNKS; i++) fold_free(c->ctx, &k->chunks[i]);
     fold_free(c->ctx, &k->sum);
@@ -280,24 +305,23 @@ static size_t fold_lines(size_t n_lines, size_t fold, size_t *lines) {
     return n;
 }
 
-static qdisp_status collect_language(qdisp_calib *c, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
-                                     const qdisp_corpus *corpus, size_t l) {
+static qdisp_status collect_language(qdisp_calib *c, const qd_frame *frame, const qdisp_corpus *corpus, size_t l) {
     size_t n_lines = qdisp_corpus_n_lines(corpus), i_language;
     QD_TRY(qd_calib_get(c, qdisp_corpus_language(corpus, l), &i_language));
     size_t *lines = qd_alloc(c->ctx, n_lines, sizeof *lines);
     if (!lines) return QDISP_ENOMEM;
     qdisp_status status = QDISP_OK;
     for (size_t fold = 0; fold < QD_N_FOLDS && status == QDISP_OK; fold++) {
-        qd_sequences s;
+        qd_lines text;
         size_t n = fold_lines(n_lines, fold, lines);
         if (n == 0) continue;
-        status = qd_sequences_make(c->ctx, tokenizer, corpus, l, lines, n, model->info.bos_id, model->info.n_vocab, &s);
+        status = qd_lines_make(frame, corpus, l, lines, n, &text);
         if (status != QDISP_OK) break;
         const double ends[] = {0, 1 - 1.0 / QD_GUARD_EVERY, 1};
         qd_progress_range range = qd_progress_enter(c->ctx, "calibrating", ends[fold], ends[fold + 1]);
-        status = collect_fold(c, i_language, fold, model, &s);
+        status = collect_fold(c, i_language, fold, frame->model, &text);
         qd_progress_leave(c->ctx, range);
-        qd_sequences_clear(&s);
+        qd_lines_clear(&text);
     }
     qd_free(c->ctx, lines);
     return status;
@@ -306,7 +330,9 @@ static qdisp_status collect_language(qdisp_calib *c, const qdisp_model *model, c
 qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                  const qdisp_corpus *corpus) {
     qdisp_calib *fresh;
+    qd_frame frame;
     QD_TRY(qd_calib_check(calib, model));
+    QD_TRY(qd_frame_make(model, tokenizer, &frame));
     QD_TRY(qdisp_calib_new(model, &fresh));
     qdisp_status status = QDISP_OK;
     size_t n = qdisp_corpus_n_languages(corpus);
@@ -314,7 +340,7 @@ qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model, c
         status = qd_progress(calib->ctx, "calibrating", (double)l / (double)n);
         qd_progress_range range =
             qd_progress_enter(calib->ctx, "calibrating", (double)l / (double)n, (double)(l + 1) / (double)n);
-        if (status == QDISP_OK) status = collect_language(fresh, model, tokenizer, corpus, l);
+        if (status == QDISP_OK) status = collect_language(fresh, &frame, corpus, l);
         qd_progress_leave(calib->ctx, range);
     }
     if (status == QDISP_OK) status = qdisp_calib_merge(calib, fresh);

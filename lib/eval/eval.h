@@ -3,11 +3,16 @@
 #define QD_EVAL_H
 
 #include "calib/calib.h"
-#include "model/model.h"
+#include "model/sequences.h"
 
 #include <qdisp/eval.h>
 
 #define QD_LN2 0.69314718055994530942
+
+/* EMISMATCH for a masked model without a mask token. */
+qdisp_status qd_frame_scores(const qd_frame *frame);
+/* Losses of the scored tokens to nll[number of ids] (others: NaN, or the loss of a token that does not count). */
+qdisp_status qd_sequences_nll(const qd_sequences *sequences, float *nll);
 
 /* A table of losses read back: languages in their order, lines of one language together. Pointers belong to the
  * table. */

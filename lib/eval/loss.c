@@ -1,6 +1,6 @@
 /* loss.c - the loss of every line of every language. */
-#include "corpus/sequences.h"
 #include "eval/eval.h"
+#include "model/sequences.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,46 +9,65 @@ typedef struct loss_columns {
     size_t language, i_line, n_bytes, n_tokens, nll;
 } loss_columns;
 
-/* Sum of the scored tokens of a sequence: all but the first, which has no context. */
-static double sequence_nll(const float *nll, size_t first, size_t end) {
+qdisp_status qd_sequences_nll(const qd_sequences *s, float *nll) {
+    qdisp_batch batch = qd_sequences_batch(s, true);
+    qdisp_run_options options = {.size = sizeof options, .nll = nll};
+    return batch.n_seq ? qdisp_model_run(s->frame->model, &batch, &options) : QDISP_OK;
+}
+
+/* Sum over the scored tokens of sequences first .. end - 1. */
+static double sum_nll(const qd_sequences *s, const float *nll, size_t first, size_t end) {
     double sum = 0;
-    for (size_t i = first + 1; i < end; i++) sum += (double)nll[i];
+    for (size_t i = first; i < end; i++)
+        for (size_t r = s->scored[i].first; r < s->scored[i].end; r++) sum += (double)nll[r];
     return sum;
 }
 
-static qdisp_status add_language(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
-                                 size_t l, const loss_columns *c, qdisp_table *t) {
-    qdisp_ctx *ctx = model->ctx;
-    qd_sequences s;
-    QD_TRY(qd_sequences_make(ctx, tokenizer, corpus, l, NULL, qdisp_corpus_n_lines(corpus), model->info.bos_id,
-                             model->info.n_vocab, &s));
-    float *nll = qd_alloc(ctx, s.starts[s.n_seq], sizeof *nll);
-    qdisp_status status = nll ? QDISP_OK : QDISP_ENOMEM;
-    qd_run run = {.nll = nll};
-    qdisp_batch batch = qd_batch_of(s.ids, s.starts, s.n_seq);
-    if (status == QDISP_OK) status = qd_model_run(model, &batch, &run);
-    for (size_t i = 0; i < s.n_seq && status == QDISP_OK; i++) {
-        double sum = sequence_nll(nll, s.starts[i], s.starts[i + 1]);
-        if (!isfinite(sum)) {
-            status = qd_fail(ctx, QDISP_ENUMERIC, "language %s, line %zu: the loss is not finite",
-                             qdisp_corpus_language(corpus, l), i + 1);
-            break;
-        }
+static qdisp_status add_rows(const qd_lines *l, const float *nll, const char *language, const loss_columns *c,
+                             qdisp_table *t) {
+    qdisp_status status = QDISP_OK;
+    for (size_t i = 0; i < l->n_lines && status == QDISP_OK; i++) {
+        double sum = sum_nll(&l->sequences, nll, l->first[i], l->first[i + 1]);
+        if (!isfinite(sum))
+            return qd_fail(l->sequences.ctx, QDISP_ENUMERIC, "language %s, line %zu: the loss is not finite", language,
+                           i + 1);
         size_t row = qd_table_row(t, &status);
-        qd_table_str(t, &status, row, c->language, qdisp_corpus_language(corpus, l));
+        qd_table_str(t, &status, row, c->language, language);
         qd_table_i64(t, &status, row, c->i_line, (int64_t)i);
-        qd_table_i64(t, &status, row, c->n_bytes, (int64_t)s.n_bytes[i]);
-        qd_table_i64(t, &status, row, c->n_tokens, (int64_t)s.n_scored[i]);
+        qd_table_i64(t, &status, row, c->n_bytes, (int64_t)l->n_bytes[i]);
+        qd_table_i64(t, &status, row, c->n_tokens, (int64_t)l->n_scored[i]);
         qd_table_f64(t, &status, row, c->nll, sum);
     }
-    qd_free(ctx, nll);
-    qd_sequences_clear(&s);
     return status;
+}
+
+static qdisp_status add_language(const qd_frame *frame, const qdisp_corpus *corpus, size_t l, const loss_columns *c,
+                                 qdisp_table *t) {
+    qdisp_ctx *ctx = frame->model->ctx;
+    qd_lines lines;
+    QD_TRY(qd_lines_make(frame, corpus, l, NULL, qdisp_corpus_n_lines(corpus), &lines));
+    const qd_sequences *s = &lines.sequences;
+    float *nll = qd_alloc(ctx, s->starts[s->n_seq], sizeof *nll);
+    qdisp_status status = nll ? qd_sequences_nll(s, nll) : QDISP_ENOMEM;
+    if (status == QDISP_OK) status = add_rows(&lines, nll, qdisp_corpus_language(corpus, l), c, t);
+    qd_free(ctx, nll);
+    qd_lines_clear(&lines);
+    return status;
+}
+
+qdisp_status qd_frame_scores(const qd_frame *frame) {
+    if (frame->model->info.kind != QDISP_MODEL_MASKED || frame->mask_id >= 0) return QDISP_OK;
+    return qd_fail(frame->model->ctx, QDISP_EMISMATCH, "a masked model (%s) needs a token that hides a word, and the "
+                   "tokenizer has no special [MASK] or <mask>: is this the model's tokenizer?",
+                   frame->model->info.architecture);
 }
 
 qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
                                qdisp_table **out) {
     qdisp_table *t;
+    qd_frame frame;
+    QD_TRY(qd_frame_make(model, tokenizer, &frame));
+    QD_TRY(qd_frame_scores(&frame));
     QD_TRY(qdisp_table_new(model->ctx, "losses", "Negative log-likelihood of every line", &t));
     qdisp_status status = QDISP_OK;
     loss_columns c;
@@ -62,7 +81,7 @@ qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *
         status = qd_progress(model->ctx, "evaluating", (double)l / (double)n);
         qd_progress_range range =
             qd_progress_enter(model->ctx, "evaluating", (double)l / (double)n, (double)(l + 1) / (double)n);
-        if (status == QDISP_OK) status = add_language(model, tokenizer, corpus, l, &c, t);
+        if (status == QDISP_OK) status = add_language(&frame, corpus, l, &c, t);
         qd_progress_leave(model->ctx, range);
     }
     if (status == QDISP_OK) status = qd_progress(model->ctx, "evaluating", 1);

@@ -1,0 +1,223 @@
+/* sequences.c - what calibration and evaluation feed to a model, whatever its kind. */
+#include "model/sequences.h"
+
+#include <string.h>
+
+/* --- how a model reads text --- */
+
+static qdisp_status check_ids(const qd_frame *f, const int32_t *ids, size_t n) {
+    size_t n_vocab = f->model->info.n_vocab;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (size_t)ids[i] >= n_vocab)
+            return qd_fail(f->model->ctx, QDISP_EMISMATCH, "token id %d: the model's vocabulary has %zu: is this the "
+                           "model's tokenizer?", (int)ids[i], n_vocab);
+    return QDISP_OK;
+}
+
+qdisp_status qd_frame_make(const qdisp_model *model, const qdisp_tokenizer *tokenizer, qd_frame *out) {
+    const qdisp_model_info *info = &model->info;
+    qd_frame f = {.model = model, .tokenizer = tokenizer, .n_most = SIZE_MAX};
+    f.prefix = qdisp_tokenizer_prefix(tokenizer, &f.n_prefix);
+    f.suffix = qdisp_tokenizer_suffix(tokenizer, &f.n_suffix);
+    if (info->kind == QDISP_MODEL_DECODER) {
+        f.n_suffix = 0; /* it ends a text, which nothing here does */
+        if (!f.n_prefix && info->bos_id >= 0) f.prefix = &info->bos_id, f.n_prefix = 1;
+    }
+    if (info->kind == QDISP_MODEL_ENCODER_DECODER && !f.n_suffix && info->eos_id >= 0)
+        f.suffix = &info->eos_id, f.n_suffix = 1;
+    f.mask_id = info->kind == QDISP_MODEL_MASKED ? qdisp_tokenizer_mask_id(tokenizer) : -1;
+    if (f.mask_id >= 0) QD_TRY(check_ids(&f, &f.mask_id, 1));
+    QD_TRY(check_ids(&f, f.prefix, f.n_prefix));
+    QD_TRY(check_ids(&f, f.suffix, f.n_suffix));
+    if (info->n_positions) {
+        if (f.n_prefix + f.n_suffix + 2 > info->n_positions)
+            return qd_fail(model->ctx, QDISP_EMISMATCH, "the model reads %u tokens, the tokenizer's template alone has "
+                           "%zu: is this the model's tokenizer?", (unsigned)info->n_positions, f.n_prefix + f.n_suffix);
+        f.n_most = info->n_positions - f.n_prefix - f.n_suffix;
+    }
+    *out = f;
+    return QDISP_OK;
+}
+
+size_t qd_frame_first_scored(const qd_frame *f, size_t n) {
+    if (f->model->info.kind == QDISP_MODEL_ENCODER_DECODER) return n / 2;
+    return f->model->info.kind == QDISP_MODEL_DECODER && !f->n_prefix;
+}
+
+qdisp_status qd_frame_encode(const qd_frame *f, const char *text, size_t n_bytes, int32_t **ids, size_t **starts,
+                             size_t *n) {
+    qdisp_ctx *ctx = f->model->ctx;
+    size_t cap = n_bytes + 1;
+    int32_t *to = NULL;
+    size_t *at = NULL;
+    qdisp_status status = QDISP_OK;
+    for (*n = cap + 1; *n > cap && status == QDISP_OK;) { /* again if a normalizer made the text longer */
+        cap = *n;
+        qd_free(ctx, to);
+        qd_free(ctx, at);
+        to = qd_alloc(ctx, cap, sizeof *to);
+        at = qd_alloc(ctx, cap + 1, sizeof *at);
+        status = to && at ? qdisp_tokenizer_encode(f->tokenizer, text, n_bytes, to, at, cap, n) : QDISP_ENOMEM;
+    }
+    if (status == QDISP_OK && *n == 0) status = qd_fail(ctx, QDISP_EINVAL, "the text has no tokens");
+    if (status == QDISP_OK) status = check_ids(f, to, *n);
+    if (status != QDISP_OK) {
+        qd_free(ctx, to);
+        qd_free(ctx, at);
+        return status;
+    }
+    at[*n] = n_bytes;
+    *ids = to;
+    *starts = at;
+    return QDISP_OK;
+}
+
+/* --- sequences --- */
+
+void qd_sequences_reset(qd_sequences *s) {
+    s->n_seq = 0;
+}
+
+void qd_sequences_clear(qd_sequences *s) {
+    void *blocks[] = {s->ids, s->source_ids, s->starts, s->source_starts, s->targets, s->scored, s->text,
+                      s->source_text};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) qd_free(s->ctx, blocks[i]);
+    memset(s, 0, sizeof *s);
+}
+
+static qdisp_status grow(qd_sequences *s, size_t n_ids, size_t n_source) {
+    size_t n = s->n_seq + 1;
+    QD_TRY(qd_grow(s->ctx, (void **)&s->ids, &s->cap[0], n_ids, sizeof *s->ids));
+    QD_TRY(qd_grow(s->ctx, (void **)&s->targets, &s->cap[1], n_ids, sizeof *s->targets));
+    QD_TRY(qd_grow(s->ctx, (void **)&s->starts, &s->cap[2], n + 1, sizeof *s->starts));
+    QD_TRY(qd_grow(s->ctx, (void **)&s->scored, &s->cap[3], n, sizeof *s->scored));
+    QD_TRY(qd_grow(s->ctx, (void **)&s->text, &s->cap[4], n, sizeof *s->text));
+    if (!n_source) return QDISP_OK;
+    QD_TRY(qd_grow(s->ctx, (void **)&s->source_ids, &s->cap[5], n_source, sizeof *s->source_ids));
+    QD_TRY(qd_grow(s->ctx, (void **)&s->source_starts, &s->cap[6], n + 1, sizeof *s->source_starts));
+    return qd_grow(s->ctx, (void **)&s->source_text, &s->cap[7], n, sizeof *s->source_text);
+}
+
+/* Prefix, ids[n] and suffix at `at`. */
+static void put(const qd_frame *f, const int32_t *ids, size_t n, int32_t *at) {
+    if (f->n_prefix) memcpy(at, f->prefix, f->n_prefix * sizeof *at);
+    if (n) memcpy(at + f->n_prefix, ids, n * sizeof *at);
+    if (f->n_suffix) memcpy(at + f->n_prefix + n, f->suffix, f->n_suffix * sizeof *at);
+}
+
+static qdisp_status add_pair(qd_sequences *s, const int32_t *ids, size_t n) {
+    const qd_frame *f = s->frame;
+    size_t n_source = n / 2, around = f->n_prefix + f->n_suffix, i = s->n_seq;
+    size_t at = i ? s->starts[i] : 0, source_at = i ? s->source_starts[i] : 0, end = at + n - n_source;
+    if (n_source + around == 0)
+        return qd_fail(s->ctx, QDISP_EINVAL, "a single token, and no template: the encoder would read nothing");
+    QD_TRY(grow(s, end, source_at + n_source + around));
+    put(f, ids, n_source, s->source_ids + source_at);
+    memcpy(s->ids + at, ids + n_source, (n - n_source) * sizeof *ids);
+    s->starts[0] = s->source_starts[0] = 0;
+    s->starts[i + 1] = end;
+    s->source_starts[i + 1] = source_at + n_source + around;
+    s->scored[i] = (qd_span){at, end};
+    s->text[i] = (qd_span){at + 1, end}; /* row 0 reads decoder_start_id, row r the token before its own */
+    s->source_text[i] = (qd_span){source_at + f->n_prefix, source_at + f->n_prefix + n_source};
+    return QDISP_OK;
+}
+
+static qdisp_status add_single(qd_sequences *s, const int32_t *ids, size_t n, size_t from) {
+    const qd_frame *f = s->frame;
+    size_t i = s->n_seq, at = i ? s->starts[i] : 0, end = at + f->n_prefix + n + f->n_suffix;
+    size_t first = qd_frame_first_scored(f, n);
+    QD_TRY(grow(s, end, 0));
+    put(f, ids, n, s->ids + at);
+    s->starts[0] = 0;
+    s->starts[i + 1] = end;
+    s->scored[i] = (qd_span){at + f->n_prefix + (from > first ? from : first), at + f->n_prefix + n};
+    s->text[i] = s->scored[i];
+    return QDISP_OK;
+}
+
+qdisp_status qd_sequences_add(qd_sequences *s, const int32_t *ids, size_t n, size_t from) {
+    bool is_pair = s->frame->model->info.kind == QDISP_MODEL_ENCODER_DECODER;
+    if (!n && (is_pair || !s->frame->n_prefix)) return qd_fail(s->ctx, QDISP_EINVAL, "no tokens");
+    QD_TRY(is_pair ? add_pair(s, ids, n) : add_single(s, ids, n, from));
+    size_t i = s->n_seq++;
+    for (size_t r = s->starts[i]; r < s->starts[i + 1]; r++)
+        s->targets[r] = r >= s->scored[i].first && r < s->scored[i].end ? s->ids[r] : -1;
+    return QDISP_OK;
+}
+
+qdisp_batch qd_sequences_batch(const qd_sequences *s, bool scores) {
+    qdisp_batch batch = qd_batch_of(s->ids, s->starts, s->n_seq);
+    if (s->frame->model->info.kind == QDISP_MODEL_ENCODER_DECODER) {
+        batch.source_ids = s->source_ids;
+        batch.source_starts = s->source_starts;
+    }
+    if (scores && s->frame->model->info.kind == QDISP_MODEL_MASKED) {
+        batch.mask_id_plus_1 = (int64_t)s->frame->mask_id + 1;
+        batch.targets = s->targets;
+    }
+    return batch;
+}
+
+/* --- lines --- */
+
+void qd_lines_clear(qd_lines *l) {
+    qdisp_ctx *ctx = l->sequences.ctx;
+    qd_free(ctx, l->first);
+    qd_free(ctx, l->n_bytes);
+    qd_free(ctx, l->n_scored);
+    qd_sequences_clear(&l->sequences);
+    memset(l, 0, sizeof *l);
+}
+
+/* Adds the tokens of line i as one sequence, or as many as it needs. */
+static qdisp_status add_line(qd_lines *l, size_t i, const int32_t *ids, const size_t *starts, size_t n) {
+    qd_sequences *s = &l->sequences;
+    const qd_frame *f = s->frame;
+    bool is_pair = f->model->info.kind == QDISP_MODEL_ENCODER_DECODER;
+    size_t most = is_pair && f->n_most <= SIZE_MAX / 2 ? 2 * f->n_most : f->n_most;
+    for (size_t done = 0, first = 0, end; done < n; done = end) {
+        if (done && !is_pair) first = n - (done - most / 2) < most ? n - most : done - most / 2;
+        else first = done;
+        end = n - first < most ? n : first + most;
+        QD_TRY(qd_sequences_add(s, ids + first, end - first, done - first));
+        size_t scored = is_pair || !done ? first + qd_frame_first_scored(f, end - first) : done;
+        l->n_scored[i] += end - scored;
+        l->n_bytes[i] += starts[end] - starts[scored];
+    }
+    l->first[i + 1] = s->n_seq;
+    return QDISP_OK;
+}
+
+static qdisp_status encode_line(qd_lines *l, size_t i, const char *text, size_t n_bytes) {
+    int32_t *ids;
+    size_t *starts, n;
+    QD_TRY(qd_frame_encode(l->sequences.frame, text, n_bytes, &ids, &starts, &n));
+    qdisp_status status = add_line(l, i, ids, starts, n);
+    qd_free(l->sequences.ctx, ids);
+    qd_free(l->sequences.ctx, starts);
+    return status;
+}
+
+qdisp_status qd_lines_make(const qd_frame *frame, const qdisp_corpus *corpus, size_t i_language, const size_t *lines,
+                           size_t n, qd_lines *out) {
+    qdisp_ctx *ctx = frame->model->ctx;
+    qd_lines l = {.sequences = {.ctx = ctx, .frame = frame}, .n_lines = n};
+    l.first = qd_alloc(ctx, n + 1, sizeof *l.first);
+    l.n_bytes = qd_alloc(ctx, n, sizeof *l.n_bytes);
+    l.n_scored = qd_alloc(ctx, n, sizeof *l.n_scored);
+    qdisp_status status = l.first && l.n_bytes && l.n_scored ? QDISP_OK : QDISP_ENOMEM;
+    for (size_t i = 0; i < n && status == QDISP_OK; i++) {
+        size_t n_bytes, i_line = lines ? lines[i] : i;
+        const char *text = qdisp_corpus_line(corpus, i_language, i_line, &n_bytes);
+        status = text ? encode_line(&l, i, text, n_bytes) : qd_fail(ctx, QDISP_EINVAL, "there is no such line");
+        if (status == QDISP_OK || status == QDISP_ENOMEM) continue;
+        char reason[512];
+        qd_copy_error(ctx, reason);
+        qd_fail(ctx, status, "language %s, line %zu: %.400s", qdisp_corpus_language(corpus, i_language), i_line + 1,
+                reason);
+    }
+    if (status == QDISP_OK) *out = l;
+    else qd_lines_clear(&l);
+    return status;
+}
