@@ -74,9 +74,9 @@ static int open_golden(golden *g, const char *name, unsigned n_threads) {
     qdisp_ctx_options options = {.size = sizeof options, .n_threads = n_threads, .own_blas = 1};
     *g = (golden){.name = name};
     CHECK_STATUS(qdisp_ctx_new(&options, &g->ctx), QDISP_OK);
-    snprintf(path, sizeof path, FOLDER "/%s/golden.safetensors", name);
+    snprintf(path, sizeof path, FOLDER "/%.63s/golden.safetensors", name);
     CHECK_STATUS(qd_safetensors_open(g->ctx, path, &g->file), QDISP_OK);
-    snprintf(path, sizeof path, FOLDER "/%s", name);
+    snprintf(path, sizeof path, FOLDER "/%.63s", name);
     CHECK_STATUS(qdisp_model_open(g->ctx, path, &g->model), QDISP_OK);
     if (!g->file || !g->model) {
         printf("%s: %s\n", name, qdisp_ctx_error(g->ctx));
@@ -103,14 +103,6 @@ static double sign(uint64_t k, uint64_t j) {
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return (z ^ z >> 31) >> 63 ? -1 : 1;
-}
-
-static void on_signs(const float *x, size_t n, double *out) {
-    out[0] = out[1] = 0;
-    for (size_t j = 0; j < n; j++) {
-        out[0] += sign(0, j) * (double)x[j];
-        out[1] += sign(1, j) * (double)x[j];
-    }
 }
 
 /* The largest error of n values, relative to the largest of them; NaN must meet NaN. */

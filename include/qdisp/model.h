@@ -127,7 +127,8 @@ typedef enum qdisp_site {
     QDISP_SITE_CROSS_PROBS = 8, /* the same for the attention of a decoder to the encoder */
     QDISP_SITE_CROSS_HEADS = 9,
     QDISP_SITE_CROSS = 10,
-    QDISP_SITE_LINEAR_GRAD = 11 /* backward only: dL/dy [n_rows, n_out] of linear map i_linear, not the head's */
+    QDISP_SITE_LINEAR_GRAD = 11 /* backward only: dL/dy [n_rows, n_out] of linear map i_linear; the head's comes in
+                                 * pieces of its columns */
 } qdisp_site;
 #define QDISP_SITE_BIT(site) ((uint64_t)1 << (site))
 
@@ -148,6 +149,7 @@ typedef struct qdisp_activation {
     const size_t *rows;  /* not NULL: row r is token i_row + rows[r] (an expert sees only some) */
     float *data;         /* may be changed: the pass goes on with what is there (not at LINEAR_IN and LINEAR_GRAD) */
     unsigned i_worker;
+    size_t i_col;        /* LINEAR_GRAD of the head: column c is that of output i_col + c */
 } qdisp_activation;
 
 /* Called from worker threads, at once for unlike chunks but never at once for one chunk. Not 0: stops the run with

@@ -29,11 +29,23 @@ static void logits_back(const qd_forward *f, const qd_chunk *chunk, size_t at, f
     }
 }
 
+static qdisp_status tap_logits(const head_back *g, const qd_chunk *chunk, float *logits, unsigned i_worker) {
+    qd_forward *f = &g->w->f;
+    size_t n = f->head->n;
+    qdisp_activation a = {.site = QDISP_SITE_LINEAR_GRAD, .layer = -1, .i_linear = f->model->n_linears - 1,
+                          .i_chunk = chunk->i_chunk, .i_seq = chunk->i_seq, .n_seq = chunk->n_seq,
+                          .starts = f->batch->starts, .i_row = chunk->i_row, .n_rows = chunk->n_rows, .n_cols = n,
+                          .stride = n, .data = logits, .i_worker = i_worker, .i_col = f->head->first};
+    if (g->w->run.tap(g->w->run.user, &a) == 0) return QDISP_OK;
+    return qd_fail(f->ctx, QDISP_ECANCELLED, "stopped by a tap");
+}
+
 static qdisp_status lane_task(void *arg, size_t lane, unsigned i_worker) {
     const head_back *g = arg;
     qd_forward *f = &g->w->f;
     const qd_head *d = f->head;
     size_t n_in = f->model->config.n_word_embd;
+    bool tapped = g->w->run.sites & QDISP_SITE_BIT(QDISP_SITE_LINEAR_GRAD);
     float *logits = qd_forward_scratch(f, i_worker), *dw = g->lanes ? g->lanes + lane * QD_HEAD_TILE * n_in : NULL;
     if (!logits) return QDISP_ENOMEM;
     if (dw) memset(dw, 0, d->n * n_in * sizeof *dw);
@@ -45,6 +57,7 @@ static qdisp_status lane_task(void *arg, size_t lane, unsigned i_worker) {
         qd_gemm(false, true, chunk->n_rows, d->n, n_in, 1.0f, x, n_in, d->weight, n_in, 0.0f, logits, d->n);
         qd_head_finish(f, logits, chunk->n_rows, d->n);
         logits_back(f, chunk, chunk->i_row, logits);
+        if (tapped) QD_TRY(tap_logits(g, chunk, logits, i_worker));
         qd_gemm(false, false, chunk->n_rows, n_in, d->n, 1.0f, logits, d->n, d->weight, n_in, d->first ? 1.0f : 0.0f,
                 dx, n_in);
         if (dw) qd_gemm(true, false, d->n, n_in, chunk->n_rows, 1.0f, logits, d->n, x, n_in, 1.0f, dw, n_in);

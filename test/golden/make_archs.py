@@ -114,6 +114,12 @@ def falcon(**more):
             "bos_token_id": 1, "eos_token_id": 1, **more}
 
 
+def bloom(**more):
+    return {"architectures": ["BloomForCausalLM"], "model_type": "bloom", "hidden_size": 24, "n_head": 6, "n_layer": 2,
+            "apply_residual_connection_post_layernorm": False, "layer_norm_epsilon": 1e-5, "vocab_size": 61,
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3, **more}
+
+
 SMALL = {"hidden_size": 24, "head_dim": 12, "intermediate_size": 45}  # heads wider than the hidden size / n_head
 MODELS = {
     "gpt2": (gpt2(n_inner=90), {}),
@@ -199,6 +205,8 @@ MODELS = {
                               output_router_logits=False, sliding_window=None, max_window_layers=2,
                               use_sliding_window=False),
                         {"experts": ("mlp.", "mlp.", "gate_proj", "up_proj", "down_proj")}),
+    "bloom": (bloom(), {}),
+    "bloom_normed": (bloom(apply_residual_connection_post_layernorm=True, n_head=4), {"drop": "transformer."}),
 }
 
 
