@@ -2,55 +2,85 @@
 #include "tokenizer/bpe.h"
 #include <string.h>
 
+#define FILTER_BITS_A_PAIR 6 /* at least, and at most twice that */
+
+static unsigned shift_for(size_t n) {
+    unsigned shift = 60;
+    while (n > (size_t)1 << (64 - shift)) shift--;
+    return shift;
+}
+
+static void insert(qd_merge_table *t, const qd_merge *m) {
+    uint64_t pair = (uint64_t)(uint32_t)m->left << QD_MERGE_ID_BITS | (uint32_t)m->right;
+    uint64_t hash = pair * QD_MERGE_HASH, bit = hash >> t->filter_shift;
+    uint64_t mask = UINT64_MAX >> t->slot_shift, i = hash >> t->slot_shift;
+    t->filter[bit >> 6] |= (uint64_t)1 << (bit & 63);
+    while (t->slots[i] && t->slots[i] >> QD_MERGE_RANK_BITS != pair) i = (i + 1) & mask;
+    t->slots[i] = pair << QD_MERGE_RANK_BITS | (m->rank + 1); /* of two merges of a pair the later one holds */
+    t->ids[m->rank] = m->id;
+}
+
 qdisp_status qd_merge_table_new(qdisp_ctx *ctx, const qd_merges *merges, qd_merge_table *out) {
-    qd_merge_table t = {.n_slots = 16, .shift = 60};
-    for (; t.n_slots < merges->n * 2; t.n_slots *= 2) t.shift--;
-    t.slots = qd_alloc(ctx, t.n_slots, sizeof *t.slots);
-    if (!t.slots) return QDISP_ENOMEM;
-    for (size_t i = 0; i < t.n_slots; i++) t.slots[i].rank = QD_NO_RANK;
+    uint32_t n_ranks = 0;
     for (size_t i = 0; i < merges->n; i++) {
-        const qd_merge *m = &merges->items[i];
-        qd_merge_slot *slot = (qd_merge_slot *)qd_merge_find(&t, m->left, m->right);
-        *slot = (qd_merge_slot){(uint64_t)(uint32_t)m->left << 32 | (uint32_t)m->right, m->rank, m->id};
+        if (merges->items[i].rank >= n_ranks) n_ranks = merges->items[i].rank + 1;
     }
+    qd_merge_table t = {.slot_shift = shift_for(merges->n * 2),
+                        .filter_shift = shift_for(merges->n * FILTER_BITS_A_PAIR)};
+    t.slots = qd_alloc(ctx, (size_t)1 << (64 - t.slot_shift), sizeof *t.slots);
+    t.filter = qd_alloc(ctx, (((size_t)1 << (64 - t.filter_shift)) + 63) / 64, sizeof *t.filter);
+    t.ids = qd_alloc(ctx, n_ranks + 1, sizeof *t.ids);
+    if (!t.slots || !t.filter || !t.ids) {
+        qd_merge_table_free(ctx, &t);
+        return QDISP_ENOMEM;
+    }
+    for (size_t i = 0; i < merges->n; i++) insert(&t, &merges->items[i]);
     *out = t;
     return QDISP_OK;
 }
 
 void qd_merge_table_free(qdisp_ctx *ctx, qd_merge_table *table) {
     qd_free(ctx, table->slots);
+    qd_free(ctx, table->filter);
+    qd_free(ctx, table->ids);
+}
+
+/* ---- short words: the lowest of rank << 6 | place ---- */
+
+#define PLACE_BITS 6
+_Static_assert(QD_BPE_SHORT == 1 << PLACE_BITS && PLACE_BITS + QD_MERGE_RANK_BITS < 31, "a key is a positive int32_t");
+
+static int32_t key_of(const qd_merge_table *table, const int32_t *ids, size_t left, size_t right) {
+    uint32_t rank = qd_merge_find(table, ids[left], ids[right]);
+    return rank == QD_NO_RANK ? INT32_MAX : (int32_t)(rank << PLACE_BITS | left);
 }
 
 size_t qd_bpe_merge_short(const qd_merge_table *table, int32_t *ids, uint32_t *starts, size_t n) {
-    const qd_merge_slot *next[QD_BPE_SHORT];
-    uint32_t ranks[QD_BPE_SHORT];
-    for (size_t i = 0; i + 1 < n; i++) {
-        next[i] = qd_merge_find(table, ids[i], ids[i + 1]);
-        ranks[i] = next[i]->rank;
+    int32_t keys[QD_BPE_SHORT];
+    uint8_t prev[QD_BPE_SHORT + 1], next[QD_BPE_SHORT];
+    size_t n_keys = (n + 7) & ~(size_t)7, n_left = 0; /* whole vectors */
+    for (size_t i = 0; i < n_keys; i++) keys[i] = i + 1 < n ? key_of(table, ids, i, i + 1) : INT32_MAX;
+    for (size_t i = 0; i < n; i++) {
+        prev[i] = (uint8_t)(i - 1);
+        next[i] = (uint8_t)(i + 1);
     }
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; i++) {
-            if (ranks[i] < ranks[best]) best = i;
-        }
-        if (ranks[best] == QD_NO_RANK) break;
-        size_t n_behind = n - best - 2;
-        ids[best] = next[best]->id;
-        memmove(ids + best + 1, ids + best + 2, n_behind * sizeof *ids);
-        memmove(starts + best + 1, starts + best + 2, n_behind * sizeof *starts);
-        memmove(next + best, next + best + 1, n_behind * sizeof *next);
-        memmove(ranks + best, ranks + best + 1, n_behind * sizeof *ranks);
-        n--;
-        if (best > 0) {
-            next[best - 1] = qd_merge_find(table, ids[best - 1], ids[best]);
-            ranks[best - 1] = next[best - 1]->rank;
-        }
-        if (best + 1 < n) {
-            next[best] = qd_merge_find(table, ids[best], ids[best + 1]);
-            ranks[best] = next[best]->rank;
-        }
+    for (;;) {
+        int32_t best = INT32_MAX;
+        for (size_t i = 0; i < n_keys; i++) best = keys[i] < best ? keys[i] : best;
+        if (best == INT32_MAX) break;
+        size_t left = (size_t)best & (QD_BPE_SHORT - 1), right = next[left], behind = next[right];
+        ids[left] = table->ids[best >> PLACE_BITS];
+        next[left] = (uint8_t)behind;
+        prev[behind] = (uint8_t)left;
+        keys[right] = INT32_MAX;
+        keys[left] = behind < n ? key_of(table, ids, left, behind) : INT32_MAX;
+        if (left > 0) keys[prev[left]] = key_of(table, ids, prev[left], left);
     }
-    return n;
+    for (size_t i = 0; i < n; i = next[i]) {
+        ids[n_left] = ids[i];
+        starts[n_left++] = starts[i];
+    }
+    return n_left;
 }
 
 /* ---- long words: a heap of rank << 32 | place ---- */
@@ -77,7 +107,7 @@ static void sift_down(uint64_t *heap, size_t n, size_t i, uint64_t key) {
 
 static qdisp_status push_pair(qd_encoder *e, size_t *n_heap, const qd_merge_table *table, const int32_t *ids,
                               uint32_t left, uint32_t right) {
-    uint32_t rank = qd_merge_find(table, ids[left], ids[right])->rank;
+    uint32_t rank = qd_merge_find(table, ids[left], ids[right]);
     if (rank == QD_NO_RANK) return QDISP_OK;
     QD_TRY(qd_grow(e->ctx, &e->heap, &e->cap_heap, *n_heap + 1, sizeof(uint64_t)));
     sift_up(e->heap, *n_heap, (uint64_t)rank << 32 | left);
@@ -108,9 +138,8 @@ qdisp_status qd_bpe_merge_long(qd_encoder *e, const qd_merge_table *table, int32
         if (n_heap) sift_down(heap, n_heap, 0, heap[n_heap]);
         uint32_t left = (uint32_t)top, right = at.next[left];
         if (right == left || right == NONE) continue;
-        const qd_merge_slot *m = qd_merge_find(table, ids[left], ids[right]);
-        if (m->rank != top >> 32) continue; /* the pair has changed since */
-        ids[left] = m->id;
+        if (qd_merge_find(table, ids[left], ids[right]) != top >> 32) continue; /* the pair has changed since */
+        ids[left] = table->ids[top >> 32];
         at.next[left] = at.next[right];
         at.next[right] = right;
         if (at.next[left] != NONE) at.prev[at.next[left]] = left;

@@ -1,6 +1,7 @@
 /* pattern.c - patterns compiled by PCRE2 with its JIT, and bounded matching. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "tokenizer/pattern.h"
+#include "tokenizer/scanner.h"
 #include <pcre2.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #define JIT_STACK_MOST ((size_t)16 << 20)
 
 struct qd_pattern {
+    qd_scanner *scanner; /* the pattern is of the kind that needs no PCRE2; else NULL */
     pcre2_code *code;
     bool literal;
 };
@@ -62,6 +64,12 @@ qdisp_status qd_pattern_new(const qd_place *place, const char *source, size_t n,
     if (!literal) QD_TRY(qd_pattern_translate(place, source, n, &translated, &n_translated));
     qdisp_status status = QDISP_ENOMEM;
     qd_pattern *pattern = qd_alloc(ctx, 1, sizeof *pattern);
+    if (pattern && !literal) status = qd_scanner_new(ctx, source, n, &pattern->scanner);
+    if (pattern && pattern->scanner) {
+        qd_free(ctx, translated);
+        *out = pattern;
+        return QDISP_OK;
+    }
     pcre2_general_context *general = pattern ? pcre2_general_context_create(pcre2_allocate, pcre2_release, ctx) : NULL;
     if (general) {
         pattern->literal = literal;
@@ -80,6 +88,7 @@ qdisp_status qd_pattern_new(const qd_place *place, const char *source, size_t n,
 
 void qd_pattern_free(qdisp_ctx *ctx, qd_pattern *pattern) {
     if (!pattern) return;
+    qd_scanner_free(ctx, pattern->scanner);
     pcre2_code_free(pattern->code);
     qd_free(ctx, pattern);
 }
@@ -127,9 +136,28 @@ static qdisp_status match_failed(qdisp_ctx *ctx, int rc, size_t at) {
                    reason);
 }
 
+/* Steps a text may take: what published patterns need many times over, and an end for those that look at the same bytes
+ * again and again. */
+#define SCAN_STEPS_A_BYTE 100
+#define SCAN_STEPS_MORE 5000000
+
+static qdisp_status scanned_spans(qdisp_ctx *ctx, const qd_scanner *scanner, const uint8_t *text, size_t begin,
+                                  size_t end, qd_spans *spans) {
+    int64_t budget = (int64_t)(end - begin) * SCAN_STEPS_A_BYTE + SCAN_STEPS_MORE;
+    const uint8_t *from = text + begin, *done = from, *at[2];
+    while (qd_scanner_next(scanner, from, text + end, &budget, &at[0], &at[1])) {
+        if (at[0] > done) QD_TRY(push(ctx, spans, (size_t)(done - text), (size_t)(at[0] - text), false));
+        QD_TRY(push(ctx, spans, (size_t)(at[0] - text), (size_t)(at[1] - text), true));
+        done = from = at[1];
+    }
+    if (budget < 0) return match_failed(ctx, PCRE2_ERROR_MATCHLIMIT, (size_t)(from - text));
+    return done < text + end ? push(ctx, spans, (size_t)(done - text), end, false) : QDISP_OK;
+}
+
 /* An empty match is taken except right behind the match before it, as the reference's iterator does. */
 qdisp_status qd_pattern_spans(qdisp_ctx *ctx, qd_matcher *matcher, const qd_pattern *pattern, const uint8_t *text,
                               const uint8_t *shadow, size_t begin, size_t end, qd_spans *spans) {
+    if (pattern->scanner) return scanned_spans(ctx, pattern->scanner, text, begin, end, spans);
     PCRE2_SPTR subject = (pattern->literal ? text : shadow) + begin;
     size_t n = end - begin, from = 0, done = 0, last_end = SIZE_MAX;
     QD_TRY(prepare(ctx, matcher));

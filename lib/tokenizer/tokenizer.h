@@ -57,6 +57,10 @@ bool qd_unicode_inert(int32_t c);
 /* Simple lower case that utf8proc does not know yet, or -1. */
 int32_t qd_unicode_lower_newer(int32_t c);
 bool qd_unicode_is_space(int32_t c);
+/* Kinds of the 256 characters from `first` on: numbers of utf8proc's general categories (of the stand-ins where there
+ * are), and this one for U+0085, the control character beyond ASCII that is \s. true: all are the same. */
+#define QD_KIND_NEXT_LINE 30
+bool qd_unicode_kinds(int32_t first, uint8_t kinds[256]);
 bool qd_unicode_is_word(int32_t c);
 
 typedef struct qd_code_range {
@@ -273,7 +277,7 @@ qdisp_status qd_tokenizer_read_unk(const qd_place *place, const qdisp_tokenizer 
 
 typedef struct qd_merge {
     int32_t left, right, id;
-    uint32_t rank; /* the lowest is merged first, of equal ones the leftmost; below UINT32_MAX */
+    uint32_t rank; /* the lowest is merged first, of equal ones the leftmost; equal ranks have equal ids; < 2^22 - 1 */
 } qd_merge;
 
 typedef struct qd_merges {

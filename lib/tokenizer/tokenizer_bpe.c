@@ -208,16 +208,15 @@ static qdisp_status set_affix(const qd_place *place, const char *what, const cha
     return QDISP_OK;
 }
 
-/* All characters have tokens, their own or those of their bytes. */
+/* Every character has tokens, its own or those of its bytes (of which an ASCII character with a token needs none). */
 static bool covers_all(const bpe *model) {
-    bool covered = true, fallback = model->byte_fallback;
+    bool affix = model->n_prefix || model->n_suffix; /* a character that falls back takes its affixes along */
     for (int b = 0; b < 256; b++) {
-        if (model->fallback_id[b] < 0) fallback = false;
-        for (int at = 0; at < 4; at++) {
-            if (model->unit_id[at][b] < 0) covered = false;
-        }
+        bool own = model->byte_level || !affix;
+        for (int at = 0; at < 4; at++) own = own && model->unit_id[at][b] >= 0;
+        if (!own && !(model->byte_fallback && model->fallback_id[b] >= 0)) return false;
     }
-    return (model->byte_level && covered) || fallback;
+    return true;
 }
 
 static qdisp_status set_units(const qd_place *place, bpe *model, const char *unk_token) {
@@ -286,24 +285,36 @@ static qdisp_status set_joins(const qd_place *place, bpe *model, const qd_merges
     }
     bool *unmerged = qd_alloc(place->ctx, model->t->strings.n, 1);
     if (!unmerged) return QDISP_ENOMEM;
-    for (int b = 0; b < 256; b++) unmerged[model->fallback_id[b]] = true;
+    for (int b = 0; b < 256; b++) {
+        if (model->fallback_id[b] >= 0) unmerged[model->fallback_id[b]] = true;
+    }
     if (model->unk_id >= 0) unmerged[model->unk_id] = true;
     qdisp_status status = qd_joins_new(place->ctx, &model->t->strings, merges, unmerged, &model->joins);
     qd_free(place->ctx, unmerged);
     return status;
 }
 
+static qdisp_status check_merges(const qd_place *place, size_t n_ids, const qd_merges *merges) {
+    if (n_ids > (size_t)1 << QD_MERGE_ID_BITS || merges->n >= ((size_t)1 << QD_MERGE_RANK_BITS) - 1) {
+        return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: %zu ids and %zu merges, more than %zu and %zu",
+                       place->file, place->member, n_ids, merges->n, (size_t)1 << QD_MERGE_ID_BITS,
+                       ((size_t)1 << QD_MERGE_RANK_BITS) - 2);
+    }
+    for (size_t i = 0; i < merges->n; i++) {
+        const qd_merge *m = &merges->items[i];
+        bool known = (uint32_t)m->left < n_ids && (uint32_t)m->right < n_ids && (uint32_t)m->id < n_ids;
+        if (known && m->rank < ((uint32_t)1 << QD_MERGE_RANK_BITS) - 1) continue;
+        return qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.merges[%zu]: %s", place->file, place->member, i,
+                       known ? "the rank is too high" : "an id outside the vocabulary");
+    }
+    return QDISP_OK;
+}
+
 static qdisp_status set_merges(const qd_place *place, bpe *model, const qd_merges *given) {
     qd_merges made = {0};
     qdisp_status status = given ? QDISP_OK : merges_by_rank(place, model, &made);
     const qd_merges *merges = given ? given : &made;
-    for (size_t i = 0; status == QDISP_OK && i < merges->n; i++) {
-        const qd_merge *m = &merges->items[i];
-        size_t n = model->t->strings.n;
-        if ((uint32_t)m->left < n && (uint32_t)m->right < n && (uint32_t)m->id < n && m->rank != QD_NO_RANK) continue;
-        status = qd_fail(place->ctx, QDISP_EFORMAT, "%s: %s.merges[%zu]: an id outside the vocabulary", place->file,
-                         place->member, i);
-    }
+    if (status == QDISP_OK) status = check_merges(place, model->t->strings.n, merges);
     if (status == QDISP_OK) status = qd_merge_table_new(place->ctx, merges, &model->merges);
     if (status == QDISP_OK) status = set_joins(place, model, merges);
     qd_free(place->ctx, made.items);

@@ -113,3 +113,25 @@ bool qd_unicode_is_word(int32_t c) {
                (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
     }
 }
+
+/* Planes 4 to 13 and most of plane 14 have no characters; planes 15 and 16 are private but for their last two. */
+static int kind_of_plane(int32_t first) {
+    if ((first >= 0x40000 && first < 0xE0000) || (first >= 0xE1000 && first < 0xF0000)) return UTF8PROC_CATEGORY_CN;
+    return first >= 0xF0000 && (first & 0xFFFF) < 0xFF00 ? UTF8PROC_CATEGORY_CO : -1;
+}
+
+bool qd_unicode_kinds(int32_t first, uint8_t kinds[256]) {
+    int all = kind_of_plane(first);
+    bool same = true;
+    for (int32_t i = 0; i < 256; i++) kinds[i] = (uint8_t)(all >= 0 ? all : (int)utf8proc_category(first + i));
+    for (size_t k = 0; all < 0 && k < sizeof STAND_INS / sizeof STAND_INS[0]; k++) {
+        const code_range *range = &STAND_INS[k];
+        int32_t from = range->first > first ? range->first : first;
+        for (int32_t c = from; c <= range->last && c < first + 256; c++) {
+            kinds[c - first] = (uint8_t)utf8proc_category(range->other);
+        }
+    }
+    if (first == 0) kinds[0x85] = QD_KIND_NEXT_LINE;
+    for (int i = 1; i < 256; i++) same = same && kinds[i] == kinds[0];
+    return same;
+}
