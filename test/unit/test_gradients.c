@@ -106,8 +106,9 @@ static void check_grads(const golden *g, bool report) {
     bool unsupported = g->info->n_expert > 0; /* a mixture of experts says so */
     CHECK_STATUS(qdisp_model_grads(g->model, &batch, &options), unsupported ? QDISP_EUNSUPPORTED : QDISP_OK);
     CHECK(o.n_seen == (unsupported ? 0 : n));
-    if (o.n_seen != n && !unsupported) printf("%s: %zu of %zu linear maps: %s\n", g->name, o.n_seen, n, qdisp_ctx_error(g->ctx));
-    if (report && !unsupported) printf("%-16s gradients of %zu linear maps differ by at most %.0e\n", g->name, o.n_seen, o.worst);
+    if (report && !unsupported) {
+        printf("%-16s gradients of %zu linear maps differ by at most %.0e\n", g->name, o.n_seen, o.worst);
+    }
     for (size_t i = 0; i < n; i++) free(o.squares[i]);
     free(o.squares);
     free(ids);
