@@ -125,7 +125,7 @@ bool qd_unicode_kinds(int32_t first, uint8_t kinds[256]) {
     bool same = true;
     for (int32_t i = 0; i < 256; i++) kinds[i] = (uint8_t)(all >= 0 ? all : (int)utf8proc_category(first + i));
     for (size_t k = 0; all < 0 && k < sizeof STAND_INS / sizeof STAND_INS[0]; k++) {
-        const code_range *range = &STAND_INS[k];
+        const qd_code_range *range = &STAND_INS[k];
         int32_t from = range->first > first ? range->first : first;
         for (int32_t c = from; c <= range->last && c < first + 256; c++) {
             kinds[c - first] = (uint8_t)utf8proc_category(range->other);
