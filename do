@@ -115,6 +115,7 @@ interop)
     [ -x .venv-interop/bin/python ] || python3 -m venv .venv-interop
     .venv-interop/bin/python -m pip install --quiet --disable-pip-version-check torch transformers tokenizers
     .venv-interop/bin/python test/interop/check_transformers.py build/lib/qdisp examples/data/model examples/data/text
+    .venv-interop/bin/python test/interop/check_archs.py build/lib/libqdisp.so.0
     ;;
 fuzz)
     install_packages
