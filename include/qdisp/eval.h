@@ -34,6 +34,33 @@ extern "C" {
 QDISP_API qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                          const qdisp_corpus *corpus, qdisp_table **out);
 
+/* Options of qdisp_eval_text; a sized struct, zero means default. */
+typedef struct qdisp_eval_text_options {
+    uint64_t size;
+    uint64_t window;        /* tokens that the model reads at once, those of the template included; default 512, or
+                               n_positions if that is less */
+    uint64_t min_context;   /* a token is scored if at least so many stand before it in its window, those of the
+                               template included; default 0: all that can be scored */
+    uint64_t max_windows;   /* no more than these, from the text's beginning; default: all */
+    uint64_t replace_first; /* decoders. 0: what is put in front of a window makes room for itself. 1: it takes the
+                               place of the window's first token, which is not read at all, also of the first window's
+                               (where it is what is in front of the text); the last window counts only if it is full */
+    uint64_t no_bos;        /* decoders. 1: nothing in front, whatever tokenizer and model say */
+} qdisp_eval_text_options;
+
+/* Loss of one running text[n_bytes], tokenized whole and cut into windows side by side, each read as said above (for
+ * encoder-decoder models a window is source and target together, without the template). Table "perplexity" of one row:
+ * n_windows, n_read (tokens in all windows, with the template's), n_tokens (scored), n_bytes (of the scored tokens),
+ * nll_nats (sum), mean_nats (a token), perplexity = exp(mean_nats), perplexity_error (its standard error if the losses of tokens
+ * were independent), bpb (bits per byte).
+ * llama-perplexity's protocol with a context of N: window = N, min_context = N / 2 + 1, replace_first = 1, and no_bos =
+ * 1 if the GGUF file says add_bos_token = false: the same tokens are scored in the same context.
+ * Errors: EINVAL (a window that is too short, or longer than n_positions; no token left to score), EENCODING, those of
+ * qdisp_eval_losses. Cost: as there; memory: 12 bytes a token of the text beside the run's own. Progress:
+ * "evaluating". */
+QDISP_API qdisp_status qdisp_eval_text(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const char *text,
+                                       size_t n_bytes, const qdisp_eval_text_options *options, qdisp_table **out);
+
 /* What a quantization costs, paired by line: table "comparison", a row a language: language, n_lines, n_bytes,
  * baseline_bpb, loss_bpb (dNLL: bits per byte of `quantized` minus those of `baseline`), low_bpb, high_bpb (BCa
  * interval over lines, 95 %), p_holm (two-sided paired sign-flip permutation test over lines, Holm-adjusted over

@@ -73,7 +73,7 @@ static void on_log(void *user, qdisp_log_level level, const char *line) {
                 line);
 }
 
-static double now_seconds(void) {
+double cli_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -82,7 +82,7 @@ static double now_seconds(void) {
 /* A bar with the time left; at most ten times a second. */
 static void on_progress(void *user, const char *what, double done) {
     static double first, last;
-    double now = now_seconds();
+    double now = cli_seconds();
     (void)user;
     if (first == 0) first = now;
     if (done < 1 && now - last < 0.1) return;
@@ -177,13 +177,37 @@ int cli_group_size(const char *text, int64_t *group_size) {
     return 1;
 }
 
+int cli_read_text(const char *path, char **text, size_t *n_bytes) {
+    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    size_t cap = 0, n_read = 1, n = 0;
+    char *bytes = NULL;
+    while (file && n_read > 0) {
+        if (cap - n < 2) {
+            cap = cap ? 2 * cap : 1 << 16;
+            char *more = realloc(bytes, cap);
+            if (!more) break;
+            bytes = more;
+        }
+        n_read = fread(bytes + n, 1, cap - n - 1, file);
+        n += n_read;
+    }
+    int good = file && n_read == 0 && !ferror(file);
+    if (!good) fprintf(stderr, "qdisp: %s: %s\n", path, strerror(errno));
+    if (file && file != stdin) fclose(file);
+    if (good) bytes[n] = 0;
+    else free(bytes);
+    *text = good ? bytes : NULL;
+    *n_bytes = good ? n : 0;
+    return good;
+}
+
 qdisp_status cli_open(cli_inputs *in, const char *model_path, const char *tokenizer_path, const char *corpus_path,
                       const char *languages) {
     qdisp_status status = QDISP_OK;
     if (model_path) status = qdisp_model_open(in->ctx, model_path, &in->model);
     if (status == QDISP_OK && corpus_path) status = qdisp_corpus_open(in->ctx, corpus_path, languages, &in->corpus);
-    if (status == QDISP_OK && corpus_path)
-        status = qdisp_tokenizer_open(in->ctx, tokenizer_path ? tokenizer_path : model_path, &in->tokenizer);
+    if (!tokenizer_path && corpus_path) tokenizer_path = model_path;
+    if (status == QDISP_OK && tokenizer_path) status = qdisp_tokenizer_open(in->ctx, tokenizer_path, &in->tokenizer);
     return status;
 }
 

@@ -39,8 +39,13 @@ int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *lea
 /* "channel", "tensor" or a number into a group size; false if it is none of these. */
 int cli_group_size(const char *text, int64_t *group_size);
 
-/* What most commands open: model, its tokenizer (from tokenizer_path or the model's folder), a corpus. NULL paths are
- * not opened. */
+/* The whole of a file, or of standard input ("-"), with a NUL behind, which the caller frees; 0 if it cannot be read,
+ * which is said. */
+int cli_read_text(const char *path, char **text, size_t *n_bytes);
+double cli_seconds(void); /* of a clock that never goes back */
+
+/* What most commands open: model, corpus, tokenizer. NULL paths are not opened, but a corpus brings the model's
+ * tokenizer with it. */
 typedef struct cli_inputs {
     qdisp_ctx *ctx;
     qdisp_model *model;

@@ -1,7 +1,6 @@
 /* cmd_tokenize.c - a text's tokens. */
 #include "cli/cli.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,27 +13,6 @@ typedef struct tokens {
     char *decoded;
     size_t n_decoded;
 } tokens;
-
-/* The whole of a file, or of standard input ("-"), with a NUL behind; 0 if it cannot be read, which is said. */
-static int read_text(const char *path, tokens *t) {
-    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
-    size_t cap = 0, n = 1;
-    while (file && n > 0) {
-        if (cap - t->n_bytes < 2) {
-            cap = cap ? 2 * cap : 1 << 16;
-            char *more = realloc(t->text, cap);
-            if (!more) break;
-            t->text = more;
-        }
-        n = fread(t->text + t->n_bytes, 1, cap - t->n_bytes - 1, file);
-        t->n_bytes += n;
-    }
-    int good = file && n == 0 && !ferror(file);
-    if (good) t->text[t->n_bytes] = 0;
-    else fprintf(stderr, "qdisp: %s: %s\n", path, strerror(errno));
-    if (file && file != stdin) fclose(file);
-    return good;
-}
 
 static qdisp_status encode(const qdisp_tokenizer *tokenizer, tokens *t) {
     size_t cap = t->n_bytes + 2;
@@ -133,7 +111,7 @@ static int run(int argc, const char **argv) {
     if (!in.ctx) return CLI_ERROR;
     qdisp_status status = qdisp_tokenizer_open(in.ctx, args[0], &in.tokenizer);
     if (status != QDISP_OK) rc = cli_fail(in.ctx, status);
-    else rc = read_text(path, &t) ? print(&in, &t, decodes) : CLI_ERROR;
+    else rc = cli_read_text(path, &t.text, &t.n_bytes) ? print(&in, &t, decodes) : CLI_ERROR;
     free(t.text);
     free(t.ids);
     free(t.starts);

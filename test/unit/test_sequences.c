@@ -306,6 +306,117 @@ TEST(means_of_stacks) {
     finish(c);
 }
 
+/* The table of one row, in the order of its columns. */
+typedef struct text_loss {
+    int64_t n_windows, n_read, n_tokens, n_bytes;
+    double nll;
+} text_loss;
+
+static text_loss eval_text(const case_of *c, const char *text, qdisp_eval_text_options options) {
+    qdisp_table *t = NULL;
+    text_loss r = {-1, -1, -1, -1, NAN};
+    options.size = sizeof options;
+    CHECK_STATUS(qdisp_eval_text(c->model, c->tokenizer, text, strlen(text), &options, &t), QDISP_OK);
+    if (!t) return printf("%s\n", qdisp_ctx_error(ctx)), r;
+    r = (text_loss){qdisp_table_i64(t, 0)[0], qdisp_table_i64(t, 1)[0], qdisp_table_i64(t, 2)[0],
+                    qdisp_table_i64(t, 3)[0], qdisp_table_f64(t, 4)[0]};
+    CHECK_NEAR(qdisp_table_f64(t, 5)[0], r.nll / (double)r.n_tokens, 1e-15);
+    CHECK_NEAR(qdisp_table_f64(t, 6)[0], exp(r.nll / (double)r.n_tokens), 1e-15);
+    CHECK_NEAR(qdisp_table_f64(t, 8)[0], r.nll / log(2) / (double)r.n_bytes, 1e-15);
+    qdisp_table_free(t);
+    return r;
+}
+
+TEST(text_in_windows) {
+    enum { N = 150 };
+    char *text = words_text(N, 3);
+    case_of *c = make("gpt2", "", "w5");
+    size_t *starts, n;
+    int32_t *ids;
+    CHECK_STATUS(qd_frame_encode(&c->frame, text, strlen(text), &ids, &starts, &n), QDISP_OK);
+    static const struct {
+        qdisp_eval_text_options options;
+        size_t from, step, n_text, n_windows; /* first scored position of a window, its BOS being 0 */
+    } cases[] = {
+        {{0}, 1, 63, 63, 3},                                              /* 64 positions */
+        {{.window = 32, .min_context = 9}, 9, 31, 31, 5},
+        {{.window = 32, .min_context = 17, .replace_first = 1}, 17, 32, 31, 4}, /* as llama-perplexity */
+        {{.window = 16, .min_context = 9, .max_windows = 2}, 9, 15, 15, 2},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        text_loss got = eval_text(c, text, cases[k].options);
+        double sum = 0;
+        int64_t n_tokens = 0, n_bytes = 0;
+        for (size_t w = 0; w < cases[k].n_windows; w++) {
+            size_t at = w * cases[k].step, m = n - at < cases[k].n_text ? n - at : cases[k].n_text;
+            int32_t window[64] = {0};
+            float nll[64];
+            memcpy(window + 1, ids + at, m * sizeof *ids);
+            CHECK_STATUS(qdisp_model_nll(c->model, window, (size_t[]){0, m + 1}, 1, nll), QDISP_OK);
+            for (size_t r = cases[k].from; r <= m; r++) {
+                sum += nll[r], n_tokens++;
+                n_bytes += (int64_t)(starts[at + r] - starts[at + r - 1]);
+            }
+        }
+        CHECK(got.n_windows == (int64_t)cases[k].n_windows && got.n_tokens == n_tokens && got.n_bytes == n_bytes);
+        CHECK_NEAR(got.nll, sum, 1e-5); /* the same products in blocks of other sizes */
+    }
+    text_loss bare = eval_text(c, text, (qdisp_eval_text_options){.window = 50, .no_bos = 1});
+    CHECK(bare.n_windows == 3 && bare.n_tokens == N - 3 && bare.n_read == N);
+    qd_free(ctx, ids);
+    qd_free(ctx, starts);
+    finish(c);
+    c = make("bert", "0 $ 1", "w5"); /* windows of one line each give the loss of lines */
+    text_loss masked = eval_text(c, text, (qdisp_eval_text_options){.window = 12});
+    CHECK(masked.n_windows == 15 && masked.n_tokens == N && masked.n_read == N + 2 * 15);
+    text_loss part = eval_text(c, "w5", (qdisp_eval_text_options){0});
+    int64_t n_tokens;
+    CHECK_NEAR(part.nll, table_nll(c, &n_tokens), 1e-6);
+    finish(c);
+    c = make("t5", "$ 1", "w7 w8 w9 w10 w11");
+    text_loss pair = eval_text(c, text, (qdisp_eval_text_options){.window = 20});
+    CHECK(pair.n_windows == 8 && pair.n_tokens == 7 * 10 + 5 && pair.n_read == N + 8);
+    text_loss later = eval_text(c, text, (qdisp_eval_text_options){.window = 20, .min_context = 14});
+    CHECK(later.n_windows == 7 && later.n_tokens == 7 * 6 && later.nll < pair.nll);
+    part = eval_text(c, "w7 w8 w9 w10 w11", (qdisp_eval_text_options){0});
+    CHECK_NEAR(part.nll, table_nll(c, &n_tokens), 1e-6);
+    finish(c);
+    free(text);
+}
+
+TEST(text_that_cannot_be_scored) {
+    case_of *c = make("gpt2", "", "w5"), *b = make("bert", "0 $ 1", "w5");
+    qdisp_table *t = NULL;
+    static const struct {
+        const char *text;
+        qdisp_eval_text_options options;
+        qdisp_status status;
+        const char *reason;
+    } cases[] = {
+        {"", {.size = sizeof(qdisp_eval_text_options)}, QDISP_EINVAL, "no tokens"},
+        {"w5 \xff", {.size = sizeof(qdisp_eval_text_options)}, QDISP_EENCODING, "3"},
+        {"w5", {.size = sizeof(qdisp_eval_text_options), .window = 65}, QDISP_EINVAL, "3..64"},
+        {"w5", {.size = sizeof(qdisp_eval_text_options), .window = UINT64_MAX}, QDISP_EINVAL, "3..64"},
+        {"w5", {.size = sizeof(qdisp_eval_text_options), .window = 2}, QDISP_EINVAL, "3..64"},
+        {"w5", {.size = sizeof(qdisp_eval_text_options), .window = 8, .min_context = 8}, QDISP_EINVAL, "min_context"},
+        {"w5", {.size = sizeof(qdisp_eval_text_options), .min_context = UINT64_MAX}, QDISP_EINVAL, "min_context"},
+        {"w5 w6", {.size = sizeof(qdisp_eval_text_options), .min_context = 5}, QDISP_EINVAL, "too short"},
+        {"w5 w6", {.size = sizeof(qdisp_eval_text_options), .replace_first = 1}, QDISP_EINVAL, "too short"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK_STATUS(qdisp_eval_text(c->model, c->tokenizer, cases[i].text, strlen(cases[i].text), &cases[i].options,
+                                     &t), cases[i].status);
+        CHECK_HAS(qdisp_ctx_error(ctx), cases[i].reason);
+    }
+    qdisp_eval_text_options replaces = {.size = sizeof replaces, .replace_first = 1};
+    CHECK_STATUS(qdisp_eval_text(b->model, b->tokenizer, "w5", 2, &replaces, &t), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "decoders");
+    CHECK_STATUS(qdisp_eval_text(c->model, NULL, "w5", 2, NULL, &t), QDISP_EINVAL);
+    CHECK(t == NULL);
+    finish(c);
+    finish(b);
+}
+
 /* The whole diagnosis of every kind, on random models: that it runs, with finite numbers. */
 TEST(diagnosis_of_every_kind) {
     static const char *const archs[] = {"bert", "t5", "mixtral", "gemma3", "falcon", "opt"};
@@ -348,6 +459,8 @@ int main(void) {
     RUN(what_does_not_belong_together);
     RUN(calibration_counts_text);
     RUN(means_of_stacks);
+    RUN(text_in_windows);
+    RUN(text_that_cannot_be_scored);
     RUN(diagnosis_of_every_kind);
     qdisp_ctx_free(ctx);
     return TEST_END();
