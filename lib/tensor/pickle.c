@@ -302,8 +302,8 @@ static qdisp_status step(machine *m, uint8_t operation) {
     case 'J': case 'r': case 'j': case 'X': case 'T': case 'B': case 0x8b: return with_number(m, operation, 4);
     case 0x8d: case 0x8e: case 0x95: return with_number(m, operation, 8);
     default:
-        return qd_fail(m->ctx, QDISP_EUNSUPPORTED, "%s: pickle: byte %zu: operation 0x%02x is not of a tensor", m->label,
-                       m->start, operation);
+        return qd_fail(m->ctx, QDISP_EUNSUPPORTED, "%s: pickle: byte %zu: operation 0x%02x is not of a tensor",
+                       m->label, m->start, operation);
     }
 }
 

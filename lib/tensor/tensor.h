@@ -38,8 +38,9 @@ qdisp_status qd_tensor_file_detect(qd_tensor_file *file, const uint8_t *data, si
 
 /* The weights of a model, told by content: a folder with model.safetensors, model.safetensors.index.json,
  * pytorch_model.bin, pytorch_model.bin.index.json (the first that is there) or one GGUF file; an index of shards; or a
- * file of any container in the table. Shards lie beside their index and become one file.
- * Errors: ENOTFOUND, EIO, EFORMAT, EUNSUPPORTED (container), ENOMEM. */
+ * file of any container in the table. Shards lie beside their index and become one file. Of a folder whose config.json
+ * (or quantize_config.json, quant_config.json) says how its matrices were quantized, their parts become packed tensors.
+ * Errors: ENOTFOUND, EIO, EFORMAT, EUNSUPPORTED (container, quantization method), ENOMEM. */
 qdisp_status qd_weights_open(qdisp_ctx *ctx, const char *path, qd_tensor_file **out);
 /* An index of shards: "weight_map" from names of tensors to names of files, which lie in folder. */
 qdisp_status qd_shards_read(qd_tensor_file *file, const char *folder, const char *index, size_t n_index);

@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tensor/quantized.h"
 #include "tensor/tensor.h"
 
+#define MAX_CONFIG_BYTES ((size_t)1 << 20)
 #define MAX_INDEX_BYTES ((size_t)64 << 20) /* 100 bytes a tensor: of the largest models some MB */
 
 /* --- shards --- */
@@ -215,8 +217,51 @@ static qdisp_status open_folder(qdisp_ctx *ctx, const char *folder, qd_tensor_fi
     return status;
 }
 
+/* --- quantized ones --- */
+
+static qdisp_status resolve_by(qd_tensor_file *file, const char *path) {
+    char *text = NULL;
+    size_t n = 0;
+    json_error_t error;
+    QD_TRY(qd_read_file(file->ctx, path, MAX_CONFIG_BYTES, &text, &n));
+    json_t *config = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    qd_free(file->ctx, text);
+    if (!config) {
+        return qd_fail(file->ctx, json_error_code(&error) == json_error_out_of_memory ? QDISP_ENOMEM : QDISP_EFORMAT,
+                       "%s: line %d: %s", path, error.line, error.text);
+    }
+    qdisp_status status = qd_quantized_resolve(file, config);
+    json_decref(config);
+    return status;
+}
+
+/* Says the config how, or one of the files beside it that older writers made? */
+static qdisp_status resolve_folder(qd_tensor_file *file, const char *folder) {
+    static const char *const configs[] = {"config.json", "quantize_config.json", "quant_config.json"};
+    for (size_t i = 0, n = file->n_tensors; i < sizeof configs / sizeof *configs && file->n_tensors == n; i++) {
+        char *path = qd_format(file->ctx, "%s/%s", folder, configs[i]);
+        if (!path) return QDISP_ENOMEM;
+        qdisp_status status = access(path, F_OK) == 0 ? resolve_by(file, path) : QDISP_OK;
+        qd_free(file->ctx, path);
+        QD_TRY(status);
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status open_model(qdisp_ctx *ctx, const char *folder, qd_tensor_file **out) {
+    qd_tensor_file *file = NULL;
+    QD_TRY(open_folder(ctx, folder, &file));
+    qdisp_status status = resolve_folder(file, folder);
+    if (status != QDISP_OK) {
+        qd_tensor_file_free(file);
+        return status;
+    }
+    *out = file;
+    return QDISP_OK;
+}
+
 qdisp_status qd_weights_open(qdisp_ctx *ctx, const char *path, qd_tensor_file **out) {
-    if (qd_is_directory(path)) return open_folder(ctx, path, out);
+    if (qd_is_directory(path)) return open_model(ctx, path, out);
     bool is_json = false;
     QD_TRY(looks_like_json(ctx, path, &is_json));
     return is_json ? open_index(ctx, path, out) : qd_tensor_file_open(ctx, path, out);
