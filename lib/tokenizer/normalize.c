@@ -1,23 +1,31 @@
-/* normalize.c - Unicode normalization and the other normalizers, each keeping where every character came from.
+/* normalize.c - the normalizer: a list of steps, each keeping where every character came from.
  *
  * The alignment rules are the reference's, down to what happens to the origin of marks that are reordered: a new
  * character that replaces takes the origin of the next old character, an inserted one that of the character before
- * it. */
-#include "tokenizer/tokenizer.h"
+ * it. A step that changes nothing copies nothing. */
+#include "tokenizer/normalize.h"
 #include <string.h>
 #include <utf8proc.h>
 
 #define MAX_STEPS 32
 
-typedef enum step_kind { STEP_FORM, STEP_LOWERCASE, STEP_REPLACE, STEP_STRIP, STEP_PREPEND } step_kind;
+typedef enum step_kind { STEP_FORM, STEP_MAP, STEP_REPLACE, STEP_STRIP, STEP_PREPEND, STEP_CHARSMAP } step_kind;
+
+/* What a character becomes, 0 (it goes) to 4 characters in out. */
+typedef unsigned (*char_map)(int32_t c, int32_t out[4]);
 
 typedef struct step {
     step_kind kind;
     bool compose, compat;  /* STEP_FORM */
+    char_map map;          /* STEP_MAP */
+    bool plain[128];       /* STEP_MAP: ASCII that stays as it is */
     bool left, right;      /* STEP_STRIP */
-    qd_pattern *pattern;   /* STEP_REPLACE */
+    qd_pattern *pattern;   /* STEP_REPLACE, unless it is a string: */
+    char *literal;
+    size_t n_literal;
     char *content;         /* STEP_REPLACE, STEP_PREPEND */
     size_t n_content;
+    qd_charsmap *charsmap; /* STEP_CHARSMAP */
 } step;
 
 struct qd_normalizer {
@@ -25,12 +33,71 @@ struct qd_normalizer {
     size_t n;
 };
 
+/* ---- characters to characters ---- */
+
+static unsigned lower_case(int32_t c, int32_t out[4]) {
+    int32_t newer = qd_unicode_lower_newer(c);
+    out[0] = newer >= 0 ? newer : utf8proc_tolower(c);
+    if (c != 0x130) return 1; /* the one character whose lower case has two, in every context */
+    out[0] = 'i';
+    out[1] = 0x307;
+    return 2;
+}
+
+static unsigned clean(int32_t c, int32_t out[4]) {
+    out[0] = qd_unicode_is_space(c) ? ' ' : c;
+    return c && c != 0xFFFD && !qd_unicode_is_control(c);
+}
+
+/* Blocks of Chinese characters as BERT has them: the extensions until 2006, E without its beginning. */
+static unsigned space_chinese(int32_t c, int32_t out[4]) {
+    static const qd_code_range CHINESE[] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF}, {0x20000, 0x2A6DF},
+                                            {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
+    bool is_chinese = c >= 0x3400 && QD_RANGE_OF(CHINESE, c);
+    out[0] = is_chinese ? ' ' : c;
+    out[1] = c;
+    out[2] = ' ';
+    return is_chinese ? 3 : 1;
+}
+
+static unsigned drop_nonspacing(int32_t c, int32_t out[4]) {
+    out[0] = c;
+    return !qd_unicode_is_nonspacing(c);
+}
+
+static unsigned drop_marks(int32_t c, int32_t out[4]) {
+    out[0] = c;
+    return !qd_unicode_is_mark(c);
+}
+
+/* The rules of SentencePiece's nmt normalization that are not its charsmap's. */
+static unsigned nmt(int32_t c, int32_t out[4]) {
+    bool is_space = c == '\t' || c == '\n' || c == '\f' || c == '\r' || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+                    c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+    out[0] = is_space ? ' ' : c;
+    return is_space || !((c > 0 && c < ' ') || c == 0x7F || c == 0x8F || c == 0x9F);
+}
+
+static unsigned alphabet(int32_t c, int32_t out[4]) {
+    uint8_t bytes[4];
+    unsigned n = (unsigned)qd_utf8_put(c, bytes);
+    for (unsigned i = 0; i < n; i++) out[i] = qd_byte_level_char(bytes[i]);
+    return n;
+}
+
 /* ---- reading ---- */
 
 static qdisp_status read_replace(const qd_place *place, const json_t *json, step *made) {
+    const json_t *literal = json_object_get(json_object_get(json, "pattern"), "String");
     const char *content = NULL;
     QD_TRY(qd_json_string(place, json, "content", true, &content, &made->n_content));
-    QD_TRY(qd_json_pattern(place, json, &made->pattern));
+    made->n_literal = json_string_length(literal);
+    if (made->n_literal) {
+        made->literal = qd_strndup(place->ctx, json_string_value(literal), made->n_literal);
+        if (!made->literal) return QDISP_ENOMEM;
+    } else {
+        QD_TRY(qd_json_pattern(place, json, &made->pattern));
+    }
     made->content = qd_strndup(place->ctx, content, made->n_content);
     return made->content ? QDISP_OK : QDISP_ENOMEM;
 }
@@ -58,6 +125,61 @@ static qdisp_status read_sequence(const qd_place *place, qd_normalizer *normaliz
     return QDISP_OK;
 }
 
+/* NULL: there are too many. A step is counted first, so that freeing finds what a failure leaves. */
+static step *next_step(const qd_place *place, qd_normalizer *normalizer, step made) {
+    if (normalizer->n == MAX_STEPS) {
+        qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: more than %d steps", place->file, place->member, MAX_STEPS);
+        return NULL;
+    }
+    step *s = &normalizer->steps[normalizer->n++];
+    *s = made;
+    for (int32_t c = 0; c < 128 && s->map; c++) {
+        int32_t to[4];
+        s->plain[c] = s->map(c, to) == 1 && to[0] == c;
+    }
+    return s;
+}
+
+static qdisp_status add_bert(const qd_place *place, qd_normalizer *normalizer, const json_t *json) {
+    bool do_clean = false, chinese = false, lower = false, accents = false;
+    QD_TRY(qd_json_bool(place, json, "clean_text", true, &do_clean));
+    QD_TRY(qd_json_bool(place, json, "handle_chinese_chars", true, &chinese));
+    QD_TRY(qd_json_bool(place, json, "lowercase", true, &lower));
+    accents = lower;
+    QD_TRY(qd_json_bool(place, json, "strip_accents", false, &accents));
+    const struct {
+        bool wanted;
+        step step;
+    } rows[] = {{do_clean, {.kind = STEP_MAP, .map = clean}},
+                {chinese, {.kind = STEP_MAP, .map = space_chinese}},
+                {accents, {.kind = STEP_FORM}},
+                {accents, {.kind = STEP_MAP, .map = drop_nonspacing}},
+                {lower, {.kind = STEP_MAP, .map = lower_case}}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].wanted && !next_step(place, normalizer, rows[i].step)) return QDISP_EUNSUPPORTED;
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status read_step(const qd_place *place, const json_t *json, step *made) {
+    const char *text = NULL;
+    size_t n = 0;
+    switch (made->kind) {
+    case STEP_REPLACE:
+        return read_replace(place, json, made);
+    case STEP_PREPEND:
+        return read_prepend(place, json, made);
+    case STEP_STRIP:
+        QD_TRY(qd_json_bool(place, json, "strip_left", true, &made->left));
+        return qd_json_bool(place, json, "strip_right", true, &made->right);
+    case STEP_CHARSMAP:
+        QD_TRY(qd_json_string(place, json, "precompiled_charsmap", true, &text, &n));
+        return qd_charsmap_from_base64(place, text, n, &made->charsmap);
+    default:
+        return QDISP_OK;
+    }
+}
+
 static qdisp_status read_steps(const qd_place *place, qd_normalizer *normalizer, const json_t *json, int depth) {
     static const struct {
         const char *name;
@@ -66,7 +188,11 @@ static qdisp_status read_steps(const qd_place *place, qd_normalizer *normalizer,
                 {"NFD", {.kind = STEP_FORM}},
                 {"NFKC", {.kind = STEP_FORM, .compose = true, .compat = true}},
                 {"NFKD", {.kind = STEP_FORM, .compat = true}},
-                {"Lowercase", {.kind = STEP_LOWERCASE}},
+                {"Lowercase", {.kind = STEP_MAP, .map = lower_case}},
+                {"StripAccents", {.kind = STEP_MAP, .map = drop_marks}},
+                {"Nmt", {.kind = STEP_MAP, .map = nmt}},
+                {"ByteLevel", {.kind = STEP_MAP, .map = alphabet}},
+                {"Precompiled", {.kind = STEP_CHARSMAP}},
                 {"Replace", {.kind = STEP_REPLACE}},
                 {"Strip", {.kind = STEP_STRIP}},
                 {"Prepend", {.kind = STEP_PREPEND}}};
@@ -74,150 +200,76 @@ static qdisp_status read_steps(const qd_place *place, qd_normalizer *normalizer,
     size_t n = 0;
     QD_TRY(qd_json_string(place, json, "type", true, &type, &n));
     if (!strcmp(type, "Sequence")) return read_sequence(place, normalizer, json, depth);
+    if (!strcmp(type, "BertNormalizer")) return add_bert(place, normalizer, json);
     for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
         if (strcmp(type, ROWS[i].name)) continue;
-        if (normalizer->n == MAX_STEPS) {
-            return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: more than %d steps", place->file, place->member,
-                           MAX_STEPS);
-        }
-        step *made = &normalizer->steps[normalizer->n++]; /* counted first: freeing finds what a failure leaves */
-        *made = ROWS[i].step;
-        if (made->kind == STEP_REPLACE) return read_replace(place, json, made);
-        if (made->kind == STEP_PREPEND) return read_prepend(place, json, made);
-        if (made->kind == STEP_STRIP) {
-            QD_TRY(qd_json_bool(place, json, "strip_left", true, &made->left));
-            return qd_json_bool(place, json, "strip_right", true, &made->right);
-        }
-        return QDISP_OK;
+        step *made = next_step(place, normalizer, ROWS[i].step);
+        return made ? read_step(place, json, made) : QDISP_EUNSUPPORTED;
     }
     return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: %s: type '%.40s'", place->file, place->member, type);
 }
 
-qdisp_status qd_normalizer_new(const qd_place *place, const json_t *json, qd_normalizer **out) {
-    *out = NULL;
-    if (!json || json_is_null(json)) return QDISP_OK;
-    qd_normalizer *normalizer = qd_alloc(place->ctx, 1, sizeof *normalizer);
-    if (!normalizer) return QDISP_ENOMEM;
-    qdisp_status status = read_steps(place, normalizer, json, 0);
-    if (status != QDISP_OK) {
-        qd_normalizer_free(place->ctx, normalizer);
-        return status;
+static void free_steps(qdisp_ctx *ctx, qd_normalizer *normalizer, size_t from) {
+    while (normalizer->n > from) {
+        step *s = &normalizer->steps[--normalizer->n];
+        qd_pattern_free(ctx, s->pattern);
+        qd_charsmap_free(ctx, s->charsmap);
+        qd_free(ctx, s->literal);
+        qd_free(ctx, s->content);
     }
-    *out = normalizer;
-    return QDISP_OK;
 }
 
 void qd_normalizer_free(qdisp_ctx *ctx, qd_normalizer *normalizer) {
     if (!normalizer) return;
-    for (size_t i = 0; i < normalizer->n; i++) {
-        qd_pattern_free(ctx, normalizer->steps[i].pattern);
-        qd_free(ctx, normalizer->steps[i].content);
-    }
+    free_steps(ctx, normalizer, 0);
     qd_free(ctx, normalizer);
 }
 
-/* ---- Unicode forms ---- */
-
-static uint8_t class_of(int32_t c) {
-    return c < 0x300 || qd_unicode_inert(c) ? 0 : (uint8_t)utf8proc_get_property(c)->combining_class;
+/* The steps of json, or of a charsmap where there is none. */
+static qdisp_status add(const qd_place *place, const json_t *json, const uint8_t *charsmap, size_t n,
+                        qd_normalizer **normalizer) {
+    qd_normalizer *to = *normalizer ? *normalizer : qd_alloc(place->ctx, 1, sizeof *to);
+    if (!to) return QDISP_ENOMEM;
+    size_t n_before = to->n;
+    qdisp_status status;
+    if (json) {
+        status = read_steps(place, to, json, 0);
+    } else {
+        step *made = next_step(place, to, (step){.kind = STEP_CHARSMAP});
+        status = made ? qd_charsmap_new(place, charsmap, n, &made->charsmap) : QDISP_EUNSUPPORTED;
+    }
+    if (status == QDISP_OK) {
+        *normalizer = to;
+        return QDISP_OK;
+    }
+    free_steps(place->ctx, to, n_before);
+    if (!*normalizer) qd_free(place->ctx, to);
+    return status;
 }
 
-static qdisp_status push_char(qd_encoder *e, size_t *n, int32_t c, int32_t changes) {
+qdisp_status qd_normalizer_add(const qd_place *place, const json_t *json, qd_normalizer **normalizer) {
+    return add(place, json, NULL, 0, normalizer);
+}
+
+qdisp_status qd_normalizer_add_charsmap(const qd_place *place, const uint8_t *bytes, size_t n,
+                                        qd_normalizer **normalizer) {
+    return add(place, NULL, bytes, n, normalizer);
+}
+
+qdisp_status qd_normalizer_new(const qd_place *place, const json_t *json, qd_normalizer **out) {
+    *out = NULL;
+    return !json || json_is_null(json) ? QDISP_OK : qd_normalizer_add(place, json, out);
+}
+
+/* ---- the steps ---- */
+
+qdisp_status qd_chars_push(qd_encoder *e, size_t *n, int32_t c, int32_t changes) {
     QD_TRY(qd_grow(e->ctx, (void **)&e->chars, &e->cap_chars, *n + 1, sizeof *e->chars));
-    QD_TRY(qd_grow(e->ctx, (void **)&e->classes, &e->cap_classes, *n + 1, 1));
-    e->classes[*n] = class_of(c);
     e->chars[(*n)++] = (qd_char){c, changes};
     return QDISP_OK;
 }
 
-static qdisp_status decompose(qd_encoder *e, const uint8_t *s, size_t n_bytes, bool compat, size_t *n) {
-    int options = UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0);
-    for (size_t i = 0, len; i < n_bytes; i += len) {
-        int32_t c = qd_utf8_next(s + i, &len), parts[32]; /* U+FDFA, the longest, has 18 */
-        int boundary = 0;
-        if (c < 0xA0 || qd_unicode_inert(c)) {
-            QD_TRY(push_char(e, n, c, 0));
-            continue;
-        }
-        utf8proc_ssize_t n_parts = utf8proc_decompose_char(c, parts, 32, (utf8proc_option_t)options, &boundary);
-        if (n_parts < 1 || n_parts > 32) {
-            parts[0] = c;
-            n_parts = 1;
-        }
-        for (utf8proc_ssize_t k = 0; k < n_parts; k++) QD_TRY(push_char(e, n, parts[k], k > 0));
-    }
-    return QDISP_OK;
-}
-
-/* Stable order by class of chars[a, b), all of them marks; by counting, so that a long run of marks is not
- * quadratic. */
-static qdisp_status order_run(qd_encoder *e, size_t n, size_t a, size_t b) {
-    size_t n_run = b - a, at[257] = {0};
-    QD_TRY(qd_grow(e->ctx, (void **)&e->chars, &e->cap_chars, n + n_run, sizeof *e->chars));
-    QD_TRY(qd_grow(e->ctx, (void **)&e->classes, &e->cap_classes, n + n_run, 1));
-    memcpy(e->chars + n, e->chars + a, n_run * sizeof *e->chars);
-    memcpy(e->classes + n, e->classes + a, n_run);
-    for (size_t i = 0; i < n_run; i++) at[e->classes[n + i] + 1]++;
-    for (size_t i = 0; i < 256; i++) at[i + 1] += at[i];
-    for (size_t i = 0; i < n_run; i++) {
-        size_t to = a + at[e->classes[n + i]]++;
-        e->chars[to] = e->chars[n + i];
-        e->classes[to] = e->classes[n + i];
-    }
-    return QDISP_OK;
-}
-
-static qdisp_status order(qd_encoder *e, size_t n) {
-    for (size_t i = 0; i < n;) {
-        size_t b = i;
-        bool sorted = true;
-        while (b < n && e->classes[b]) {
-            if (b > i && e->classes[b] < e->classes[b - 1]) sorted = false;
-            b++;
-        }
-        if (!sorted) QD_TRY(order_run(e, n, i, b));
-        i = b + 1;
-    }
-    return QDISP_OK;
-}
-
-/* The primary composite of a pair, or -1. */
-static int32_t compose_pair(int32_t a, int32_t b) {
-    if (b < 0x300) return -1;
-    int32_t pair[2] = {a, b};
-    utf8proc_ssize_t n = utf8proc_normalize_utf32(pair, 2, (utf8proc_option_t)(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
-    return n == 1 && !qd_unicode_inert(a) && !qd_unicode_inert(b) && !qd_unicode_inert(pair[0]) ? pair[0] : -1;
-}
-
-/* In place; a character is blocked from its starter by one of the same or a higher class between them. */
-static size_t compose(qd_encoder *e, size_t n) {
-    qd_char *chars = e->chars;
-    size_t n_out = 0, starter = SIZE_MAX;
-    int last_class = -1; /* of what stands between starter and here; -1: nothing */
-    for (size_t i = 0; i < n; i++) {
-        uint8_t class_here = e->classes[i];
-        if (starter != SIZE_MAX && last_class < (int)class_here && !(last_class == 0)) {
-            int32_t c = compose_pair(chars[starter].c, chars[i].c);
-            if (c >= 0) {
-                chars[starter].c = c;
-                chars[starter].changes += chars[i].changes - 1;
-                continue;
-            }
-        }
-        chars[n_out] = chars[i];
-        if (class_here == 0) {
-            starter = n_out;
-            last_class = -1;
-        } else {
-            last_class = class_here;
-        }
-        n_out++;
-    }
-    return n_out;
-}
-
-/* Writes the n new characters in e->chars over text[begin, end). */
-static qdisp_status transform(qd_encoder *e, size_t n, const qd_text *text, size_t begin, size_t end, qd_text *to) {
+qdisp_status qd_chars_write(qd_encoder *e, size_t n, const qd_text *text, size_t begin, size_t end, qd_text *to) {
     size_t at = begin, len;
     for (size_t i = 0; i < n; i++) {
         int32_t changes = e->chars[i].changes;
@@ -232,36 +284,27 @@ static qdisp_status transform(qd_encoder *e, size_t n, const qd_text *text, size
     return QDISP_OK;
 }
 
-static bool all_below(const uint8_t *s, size_t n, int32_t limit) {
-    for (size_t i = 0, len; i < n; i += len) {
-        if (qd_utf8_next(s + i, &len) >= limit) return false;
-    }
-    return true;
-}
-
-/* ---- the steps ---- */
-
-static qdisp_status apply_form(qd_encoder *e, const step *s, const qd_text *text, size_t begin, size_t end,
-                               qd_text *to) {
-    size_t n = 0;
-    QD_TRY(decompose(e, text->bytes + begin, end - begin, s->compat, &n));
-    QD_TRY(order(e, n));
-    if (s->compose) n = compose(e, n);
-    return transform(e, n, text, begin, end, to);
-}
-
-static qdisp_status apply_lowercase(qd_encoder *e, const qd_text *text, size_t begin, size_t end, qd_text *to) {
-    size_t n = 0;
+/* Characters that stay are copied together with their neighbors. */
+static qdisp_status apply_map(qd_encoder *e, const step *s, const qd_text *text, size_t begin, size_t end, qd_text *to,
+                              bool *changed) {
+    const uint8_t *bytes = text->bytes;
+    size_t done = begin;
+    *changed = false;
     for (size_t i = begin, len; i < end; i += len) {
-        int32_t c = qd_utf8_next(text->bytes + i, &len), newer = qd_unicode_lower_newer(c);
-        if (c == 0x130) { /* the one character whose lower case has two, in every context */
-            QD_TRY(push_char(e, &n, 'i', 0));
-            QD_TRY(push_char(e, &n, 0x307, 1));
-        } else {
-            QD_TRY(push_char(e, &n, newer >= 0 ? newer : utf8proc_tolower(c), 0));
+        int32_t out[4], c = bytes[i];
+        len = 1;
+        if (c < 0x80 && s->plain[c]) continue;
+        c = qd_utf8_next(bytes + i, &len);
+        unsigned n = s->map(c, out);
+        if (n == 1 && out[0] == c) continue;
+        *changed = true;
+        QD_TRY(qd_text_push(e->ctx, to, bytes + done, i - done, text, done));
+        for (unsigned k = 0; k < n; k++) {
+            QD_TRY(qd_text_push_char(e->ctx, to, out[k], qd_text_origin(text, i)));
         }
+        done = i + len;
     }
-    return transform(e, n, text, begin, end, to);
+    return *changed ? qd_text_push(e->ctx, to, bytes + done, end - done, text, done) : QDISP_OK;
 }
 
 static qdisp_status push_content(qd_encoder *e, const step *s, size_t origin, qd_text *to) {
@@ -274,12 +317,13 @@ static qdisp_status push_content(qd_encoder *e, const step *s, size_t origin, qd
 }
 
 static qdisp_status apply_replace(qd_encoder *e, const step *s, const qd_text *text, size_t begin, size_t end,
-                                  qd_text *to) {
+                                  qd_text *to, bool *changed) {
     const uint8_t *shadow = NULL;
     QD_TRY(qd_encoder_shadow(e, text, begin, end, &shadow));
     e->spans.n = 0;
     QD_TRY(qd_pattern_spans(e->ctx, e->matcher, s->pattern, text->bytes, shadow, begin, end, &e->spans));
-    for (size_t i = 0; i < e->spans.n; i++) {
+    *changed = e->spans.n > 1 || (e->spans.n && e->spans.items[0].is_match);
+    for (size_t i = 0; i < e->spans.n && *changed; i++) {
         const qd_span *span = &e->spans.items[i];
         if (span->is_match) {
             size_t last = span->end > begin ? span->end - 1 : begin;
@@ -289,6 +333,27 @@ static qdisp_status apply_replace(qd_encoder *e, const step *s, const qd_text *t
         }
     }
     return QDISP_OK;
+}
+
+static qdisp_status apply_literal(qd_encoder *e, const step *s, const qd_text *text, size_t begin, size_t end,
+                                  qd_text *to, bool *changed) {
+    const uint8_t *bytes = text->bytes;
+    size_t done = begin;
+    *changed = false;
+    for (size_t i = begin; end - i >= s->n_literal;) {
+        const uint8_t *found = memchr(bytes + i, (uint8_t)s->literal[0], end - i - s->n_literal + 1);
+        if (!found) break;
+        i = (size_t)(found - bytes);
+        if (memcmp(found, s->literal, s->n_literal)) {
+            i++;
+            continue;
+        }
+        *changed = true;
+        QD_TRY(qd_text_push(e->ctx, to, bytes + done, i - done, text, done));
+        done = i += s->n_literal;
+        QD_TRY(push_content(e, s, qd_text_origin(text, i - 1), to));
+    }
+    return *changed ? qd_text_push(e->ctx, to, bytes + done, end - done, text, done) : QDISP_OK;
 }
 
 static void apply_strip(const step *s, const qd_text *text, size_t *begin, size_t *end) {
@@ -302,35 +367,38 @@ static void apply_strip(const step *s, const qd_text *text, size_t *begin, size_
     }
 }
 
+static qdisp_status apply(qd_encoder *e, const step *s, const qd_text *text, size_t begin, size_t end, qd_text *to,
+                          bool *changed) {
+    switch (s->kind) {
+    case STEP_FORM:
+        return qd_normalize_form(e, s->compose, s->compat, text, begin, end, to, changed);
+    case STEP_MAP:
+        return apply_map(e, s, text, begin, end, to, changed);
+    case STEP_REPLACE:
+        return s->literal ? apply_literal(e, s, text, begin, end, to, changed)
+                          : apply_replace(e, s, text, begin, end, to, changed);
+    case STEP_CHARSMAP:
+        return qd_charsmap_apply(e, s->charsmap, text, begin, end, to, changed);
+    default:
+        *changed = true;
+        QD_TRY(push_content(e, s, qd_text_origin(text, begin), to));
+        return qd_text_push(e->ctx, to, text->bytes + begin, end - begin, text, begin);
+    }
+}
+
 qdisp_status qd_normalize(qd_encoder *e, const qd_normalizer *normalizer, const qd_text **text, size_t *begin,
                           size_t *end) {
     for (size_t i = 0; normalizer && i < normalizer->n && *begin < *end; i++) {
         const step *s = &normalizer->steps[i];
+        bool changed = false;
         if (s->kind == STEP_STRIP) {
             apply_strip(s, *text, begin, end);
             continue;
         }
-        /* below these, no character changes nor meets one that does */
-        if (s->kind == STEP_FORM &&
-            all_below((*text)->bytes + *begin, *end - *begin, s->compat ? 0xA0 : s->compose ? 0x300 : 0xC0)) {
-            continue;
-        }
         qd_text *to = &e->norm[*text == &e->norm[0]];
         qd_text_clear(to);
-        switch (s->kind) {
-        case STEP_FORM:
-            QD_TRY(apply_form(e, s, *text, *begin, *end, to));
-            break;
-        case STEP_LOWERCASE:
-            QD_TRY(apply_lowercase(e, *text, *begin, *end, to));
-            break;
-        case STEP_REPLACE:
-            QD_TRY(apply_replace(e, s, *text, *begin, *end, to));
-            break;
-        default:
-            QD_TRY(push_content(e, s, qd_text_origin(*text, *begin), to));
-            QD_TRY(qd_text_push(e->ctx, to, (*text)->bytes + *begin, *end - *begin, *text, *begin));
-        }
+        QD_TRY(apply(e, s, *text, *begin, *end, to, &changed));
+        if (!changed) continue;
         qd_text_seal(to);
         *text = to;
         *begin = 0;

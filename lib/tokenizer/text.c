@@ -58,7 +58,15 @@ qdisp_status qd_text_push(qdisp_ctx *ctx, qd_text *to, const uint8_t *bytes, siz
     QD_TRY(qd_grow(ctx, (void **)&to->own_bytes, &to->cap_bytes, to->n_own + n, 1));
     QD_TRY(qd_grow(ctx, (void **)&to->own_map, &to->cap_map, to->n_own + n, sizeof(size_t)));
     memcpy(to->own_bytes + to->n_own, bytes, n);
-    for (size_t i = 0; i < n; i++) to->own_map[to->n_own + i] = qd_text_origin(from, i_from + i);
+    if (from->map) {
+        memcpy(to->own_map + to->n_own, from->map + i_from, n * sizeof *from->map);
+    } else {
+        size_t origin = qd_text_origin(from, i_from);
+        for (size_t i = 0; i < n; i++) {
+            if ((bytes[i] & 0xC0) != 0x80) origin = from->base + i_from + i;
+            to->own_map[to->n_own + i] = origin;
+        }
+    }
     to->n_own += n;
     return QDISP_OK;
 }

@@ -78,6 +78,8 @@ bool qd_unicode_is_nonspacing(int32_t c);
 bool qd_unicode_is_mark(int32_t c);
 /* Extended grapheme clusters of valid UTF-8, by Unicode 16 (graphemes.c). */
 size_t qd_count_graphemes(const char *text, size_t n);
+/* Bytes of the first of them; n > 0. */
+size_t qd_grapheme_length(const char *text, size_t n);
 
 /* ---- strings to ids (vocab.c) ---- */
 
@@ -192,6 +194,11 @@ typedef struct qd_encoder qd_encoder;
 
 /* json null or absent: *out = NULL. */
 qdisp_status qd_normalizer_new(const qd_place *place, const json_t *json, qd_normalizer **out);
+/* Appends the steps of a json normalizer, or SentencePiece's precompiled_charsmap, which is copied, to *normalizer (NULL:
+ * a new one). On failure *normalizer is as it was. */
+qdisp_status qd_normalizer_add(const qd_place *place, const json_t *json, qd_normalizer **normalizer);
+qdisp_status qd_normalizer_add_charsmap(const qd_place *place, const uint8_t *bytes, size_t n,
+                                        qd_normalizer **normalizer);
 void qd_normalizer_free(qdisp_ctx *ctx, qd_normalizer *normalizer);
 /* Normalizes (*text)[*begin, *end) and sets all three to the result, which lies in the encoder unless nothing
  * changed. */

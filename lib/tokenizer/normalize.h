@@ -1,0 +1,27 @@
+/* normalize.h - between the parts of the normalizer: its loop, the Unicode forms, SentencePiece's map. */
+#ifndef QD_NORMALIZE_H
+#define QD_NORMALIZE_H
+
+#include "tokenizer/tokenizer.h"
+
+/* Appends to encoder->chars[*n]; see qd_char. */
+qdisp_status qd_chars_push(qd_encoder *encoder, size_t *n, int32_t c, int32_t changes);
+/* Writes encoder->chars[n], what text[begin, end) becomes, to `to`. */
+qdisp_status qd_chars_write(qd_encoder *encoder, size_t n, const qd_text *text, size_t begin, size_t end, qd_text *to);
+
+/* NFD, NFC (composing), NFKD, NFKC (compat) of text[begin, end) to `to`, unless *changed is false afterwards: then
+ * nothing was written (normalize_forms.c). */
+qdisp_status qd_normalize_form(qd_encoder *encoder, bool composing, bool compat, const qd_text *text, size_t begin,
+                               size_t end, qd_text *to, bool *changed);
+
+/* A precompiled_charsmap (charsmap.c). Errors: EFORMAT, ENOMEM. */
+typedef struct qd_charsmap qd_charsmap;
+qdisp_status qd_charsmap_new(const qd_place *place, const uint8_t *bytes, size_t n, qd_charsmap **out);
+/* The same in base 64, as tokenizer.json has it. */
+qdisp_status qd_charsmap_from_base64(const qd_place *place, const char *text, size_t n, qd_charsmap **out);
+void qd_charsmap_free(qdisp_ctx *ctx, qd_charsmap *map);
+/* As qd_normalize_form. Errors: EFORMAT (the map leads outside itself), ENOMEM. */
+qdisp_status qd_charsmap_apply(qd_encoder *encoder, const qd_charsmap *map, const qd_text *text, size_t begin,
+                               size_t end, qd_text *to, bool *changed);
+
+#endif
