@@ -9,7 +9,7 @@ static inline vf vf_clamp(vf x, float end) {
 }
 
 /* Phi(v) from e = exp(-v^2 / 2). */
-static inline vf vf_normal_cdf(vf v, vf e) {
+QD_INLINE static inline vf vf_normal_cdf(vf v, vf e) {
     vf one = vf_set(1.0f), t = vf_div(one, vf_add(vf_mul(vf_abs(v), vf_set(QD_TAIL_STEP)), one));
     vf t2 = vf_mul(t, t), t4 = vf_mul(t2, t2);
     vf low = vf_add(vf_mul(vf_line(QD_TAIL_4, t, QD_TAIL_3), t2), vf_line(QD_TAIL_2, t, QD_TAIL_1));
@@ -20,7 +20,7 @@ static inline vf vf_normal_cdf(vf v, vf e) {
 }
 
 /* An activation in two halves, as exp. */
-static inline v_reduced vf_act_reduce(qd_act kind, vf v) {
+QD_INLINE static inline v_reduced vf_act_reduce(qd_act kind, vf v) {
     vf square = vf_mul(v, v);
     switch (kind) {
     case QD_ACT_GELU_TANH:
@@ -31,7 +31,7 @@ static inline v_reduced vf_act_reduce(qd_act kind, vf v) {
     }
 }
 
-static inline vf vf_act_finish(qd_act kind, vf v, v_reduced x) {
+QD_INLINE static inline vf vf_act_finish(qd_act kind, vf v, v_reduced x) {
     switch (kind) {
     case QD_ACT_GELU_ERF: return vf_mul(v, vf_normal_cdf(v, vf_exp_finish(x)));
     case QD_ACT_RELU: return vf_max(vf_set(0.0f), v);
@@ -39,11 +39,11 @@ static inline vf vf_act_finish(qd_act kind, vf v, v_reduced x) {
     }
 }
 
-static inline vf vf_act(qd_act kind, vf v) {
+QD_INLINE static inline vf vf_act(qd_act kind, vf v) {
     return vf_act_finish(kind, v, vf_act_reduce(kind, v));
 }
 
-static inline vf vf_act_slope(qd_act kind, vf x) {
+QD_INLINE static inline vf vf_act_slope(qd_act kind, vf x) {
     vf one = vf_set(1.0f), v, w, e, s;
     switch (kind) {
     case QD_ACT_GELU_TANH:
@@ -75,7 +75,7 @@ static inline vf vf_act_slope(qd_act kind, vf x) {
     default: name(QD_ACT_SILU, __VA_ARGS__);                               \
     }
 
-static inline vf v_biased(const float *x, const float *bias, size_t j) {
+QD_INLINE static inline vf v_biased(const float *x, const float *bias, size_t j) {
     return bias ? vf_add(vf_load(x + j), vf_load(bias + j)) : vf_load(x + j);
 }
 
@@ -144,7 +144,7 @@ static void v_act_gated_grad(qd_act kind, const float *gate, const float *up, co
     qd_c_act_gated_grad(kind, gate + full, up + full, dy + full, n - full, dgate + full, dup + full);
 }
 
-static inline vf vf_tanh(vf z) {
+QD_INLINE static inline vf vf_tanh(vf z) {
     vf one = vf_set(1.0f), w = vf_mul(z, z), w2 = vf_mul(w, w);
     vf near = vf_add(vf_mul(w2, vf_set(QD_TANH_4)), vf_line(QD_TANH_3, w, QD_TANH_2));
     near = vf_add(vf_mul(near, w2), vf_line(QD_TANH_1, w, QD_TANH_0));

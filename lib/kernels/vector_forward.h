@@ -7,7 +7,7 @@ typedef struct v_reduced {
 } v_reduced;
 
 /* not_above_zero: the caller knows that x <= 0 or NaN, which spares the upper end. */
-static inline v_reduced vf_exp_reduce(vf x, bool not_above_zero) {
+QD_INLINE static inline v_reduced vf_exp_reduce(vf x, bool not_above_zero) {
     vf round = vf_set(QD_EXP_ROUND), clamped = vf_max(vf_set(QD_EXP_LOW), x);
     if (!not_above_zero) clamped = vf_min(vf_set(QD_EXP_HIGH), clamped);
     vf shifted = vf_add(vf_mul(clamped, vf_set(QD_LOG2E)), round), n = vf_sub(shifted, round);
@@ -15,7 +15,7 @@ static inline v_reduced vf_exp_reduce(vf x, bool not_above_zero) {
     return (v_reduced){r, vi_power_of_two(vf_bits(shifted))};
 }
 
-static inline vf vf_exp_finish(v_reduced x) {
+QD_INLINE static inline vf vf_exp_finish(v_reduced x) {
     vf r = x.r, r2 = vf_mul(r, r);
     vf low = vf_add(vf_mul(vf_set(QD_EXP_P3), r), vf_set(QD_EXP_P2));
     vf high = vf_add(vf_mul(vf_set(QD_EXP_P5), r), vf_set(QD_EXP_P4));
@@ -24,7 +24,7 @@ static inline vf vf_exp_finish(v_reduced x) {
     return vf_mul(p, x.power);
 }
 
-static inline vf vf_exp(vf x, bool not_above_zero) {
+QD_INLINE static inline vf vf_exp(vf x, bool not_above_zero) {
     return vf_exp_finish(vf_exp_reduce(x, not_above_zero));
 }
 
@@ -101,7 +101,7 @@ static double v_nll(const float *x, size_t n, size_t target) {
 }
 
 /* c + x * k, a pair of coefficients. */
-static inline vf vf_line(float k, vf x, float c) {
+QD_INLINE static inline vf vf_line(float k, vf x, float c) {
     return vf_add(vf_mul(vf_set(k), x), vf_set(c));
 }
 
