@@ -11,12 +11,31 @@ extern "C" {
 /* An immutable tokenizer; any number of threads may use it at once. */
 typedef struct qdisp_tokenizer qdisp_tokenizer;
 
-/* Opens tokenizer.json (a path to the file, or to the folder that holds it; at most 256 MiB). Kinds: byte-level BPE,
- * Unigram, WordPiece, WordLevel. Ids are those of Hugging Face tokenizers 0.23; a file where an added token's stated id
- * is another one is refused. truncation and padding are not applied.
- * Errors: ENOTFOUND, EIO, EFORMAT (file, member and reason), EUNSUPPORTED (names the part), ENOMEM.
- * Cost: a parse of the file, and one encoding of every token; memory in proportion to the file. */
+/* Opens a tokenizer, told by content:
+ *   tokenizer.json       byte-level and other BPE, Unigram, WordPiece, WordLevel. Ids are those of Hugging Face
+ *                        tokenizers 0.23; a file where an added token's stated id is another one is refused.
+ *                        truncation and padding are not applied. At most 256 MiB
+ *   tiktoken ranks       lines of a token in base64 and its rank. The file names neither its pattern nor its special
+ *                        tokens: they are those of the known encoding with that number of ranks (r50k_base 50256,
+ *                        p50k_base 50280, cl100k_base 100256, o200k_base 199998, llama3 128000, qwen 151643), or of the
+ *                        one named by "NAME:PATH" or by options; with another number of ranks a named encoding lends
+ *                        its pattern alone. Ids are those of tiktoken with allowed_special="all"
+ *   GGUF                 tokenizer.ggml.model "gpt2" with the pre-tokenizers that tokenizer.ggml.pre names; ids are
+ *                        llama.cpp's. What add_bos_token and add_eos_token add is the template
+ * or a folder with tokenizer.json, else tokenizer.model, spiece.model, sentencepiece.bpe.model, sentencepiece.model,
+ * tiktoken.model, else one file that ends in .tiktoken, .model or .gguf.
+ * Errors: ENOTFOUND, EIO, EINVAL (a folder with several), EFORMAT (file, place and reason), EUNSUPPORTED (names the
+ * part; a number of ranks that is not known), ENOMEM. Cost: a pass over the file; memory in proportion to it. */
 QDISP_API qdisp_status qdisp_tokenizer_open(qdisp_ctx *ctx, const char *path, qdisp_tokenizer **out);
+/* What a file does not say of itself; a sized struct, zero means that it says all. */
+typedef struct qdisp_tokenizer_options {
+    uint64_t size;
+    const char *encoding;       /* tiktoken: name of the encoding */
+    const char *special_tokens; /* tiktoken: "TOKEN=ID,..." besides those of the encoding; a token holds no comma */
+} qdisp_tokenizer_options;
+/* The same. Errors also: EINVAL (options that are not for this kind of file). */
+QDISP_API qdisp_status qdisp_tokenizer_open_as(qdisp_ctx *ctx, const char *path,
+                                               const qdisp_tokenizer_options *options, qdisp_tokenizer **out);
 QDISP_API void qdisp_tokenizer_free(qdisp_tokenizer *tokenizer);
 
 /* Encodes text[n_bytes] (UTF-8, may hold NUL) without adding special tokens; added tokens in the text are recognized.

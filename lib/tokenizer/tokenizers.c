@@ -1,4 +1,4 @@
-/* tokenizers.c - opens tokenizer.json: the table of model types, the vocabulary and the added tokens.
+/* tokenizers.c - reads tokenizer.json: the table of model types, the vocabulary and the added tokens.
  *
  * Ids are those that the reference gives, not those that added_tokens states; where the two differ the file is refused,
  * since a model trained with one would be fed the other. Members that act only on request (truncation, padding) are not
@@ -6,7 +6,7 @@
  *
  * Untrusted input: jansson stops at 2048 levels of nesting and checks UTF-8; ids must be below the file's size in
  * bytes, so memory stays in proportion to the file. */
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/sources.h"
 #include <string.h>
 
 static const qd_tokenizer_kind *const KINDS[] = {&qd_tokenizer_bpe, &qd_tokenizer_unigram, &qd_tokenizer_wordpiece,
@@ -392,32 +392,27 @@ static qdisp_status parse(qdisp_ctx *ctx, const char *file, json_t **root, size_
     return qd_fail(ctx, QDISP_EFORMAT, "%s: line %d, column %d: %s", file, error.line, error.column, error.text);
 }
 
-qdisp_status qdisp_tokenizer_open(qdisp_ctx *ctx, const char *path, qdisp_tokenizer **out) {
-    if (!ctx) return QDISP_EINVAL;
-    if (!path || !out) return qd_fail(ctx, QDISP_EINVAL, "qdisp_tokenizer_open: %s is NULL", path ? "out" : "path");
+static qdisp_status open_json(const qd_source_job *job) {
     json_t *root = NULL;
-    loader l = {.place = {.ctx = ctx, .member = ""}};
-    char *file = qd_is_directory(path) ? qd_format(ctx, "%s/tokenizer.json", path) : qd_strdup(ctx, path);
-    if (!file) return QDISP_ENOMEM;
-    l.place.file = file;
-    l.t = qd_alloc(ctx, 1, sizeof *l.t);
-    qdisp_status status = l.t ? parse(ctx, file, &root, &l.n_bytes) : QDISP_ENOMEM;
-    if (l.t) {
-        l.t->ctx = qd_ctx_ref(ctx);
-        l.t->n_refs = 1;
-    }
+    loader l = {.place = {.ctx = job->ctx, .file = job->file, .member = ""}, .t = job->t};
+    qdisp_status status = parse(job->ctx, job->file, &root, &l.n_bytes);
     l.root = root;
     if (status == QDISP_OK) status = load(&l);
     json_decref(root);
-    qd_free(ctx, l.is_added);
-    qd_free(ctx, file);
-    if (status != QDISP_OK) {
-        qdisp_tokenizer_free(l.t);
-        return status;
-    }
-    *out = l.t;
-    return QDISP_OK;
+    qd_free(job->ctx, l.is_added);
+    return status;
 }
+
+/* JSON, or what is called so: the parser says what is wrong. */
+static bool looks_like_json(const char *file, const uint8_t *head, size_t n) {
+    size_t n_name = strlen(file), i = 0;
+    if (n_name >= 5 && !strcmp(file + n_name - 5, ".json")) return true;
+    if (n >= 3 && !memcmp(head, "\xEF\xBB\xBF", 3)) i = 3;
+    while (i < n && memchr(" \t\r\n", head[i], 4)) i++;
+    return i < n && (head[i] == '{' || head[i] == '[');
+}
+
+const qd_source qd_source_json = {"tokenizer.json", looks_like_json, open_json};
 
 qdisp_tokenizer *qd_tokenizer_ref(const qdisp_tokenizer *tokenizer) {
     qdisp_tokenizer *t = (qdisp_tokenizer *)tokenizer;

@@ -17,14 +17,25 @@ class Tokenizer:
     """An immutable tokenizer, identical to the model's own; any number of threads may use it at once.
 
     Args:
-        path: a tokenizer.json, or the folder that holds it.
+        path: a tokenizer.json, a GGUF model, tiktoken's ranks, or a folder that holds one of them.
+        encoding: for tiktoken's ranks, which do not name it: "cl100k_base" and the like; None: told by their number.
+        special_tokens: for tiktoken's ranks: ids by token, besides those of the encoding.
 
-    Errors: Error (ENOTFOUND, EIO, EFORMAT: file, member and reason; EUNSUPPORTED: names the part).
+    Errors: TypeError, ValueError; Error (ENOTFOUND, EIO, EFORMAT: file, place and reason; EUNSUPPORTED: names the part;
+    EINVAL: arguments that are not for this kind of file).
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, encoding: str | None = None,
+                 special_tokens: Mapping[str, int] | None = None):
         self._ctx = context()
-        self._handle, = self._ctx.call("qdisp_tokenizer_open", self._ctx.handle, c_path(path))
+        options = ffi.new("qdisp_tokenizer_options *")
+        options.size = ffi.sizeof(options[0])
+        tokens = [f"{token}={whole(i, 'special_tokens')}" for token, i in (special_tokens or {}).items()]
+        if any("," in token for token in tokens):
+            raise ValueError("special_tokens: a token holds a comma")
+        kept = c_string(encoding, "encoding"), c_string(",".join(tokens) or None, "special_tokens")
+        options.encoding, options.special_tokens = kept
+        self._handle, = self._ctx.call("qdisp_tokenizer_open_as", self._ctx.handle, c_path(path), options)
 
     def encode(self, text: str | bytes, offsets: bool = False,
                special: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,20 @@ def test_vocabulary(tokenizer):
     assert tokenizer.token(-1) is None and tokenizer.token(tokenizer.n_vocab) is None
 
 
+def test_tiktoken(tmp_path):
+    ranks = tmp_path / "small.tiktoken"
+    ranks.write_text("YQ== 0\nYg== 1\nYWI= 2\n")
+    with pytest.raises(qdisp.Error) as error:
+        qdisp.Tokenizer(ranks)
+    assert error.value.status == qdisp.Status.EUNSUPPORTED and "3 ranks" in error.value.message
+    made = qdisp.Tokenizer(ranks, encoding="cl100k_base", special_tokens={"<|x|>": 3})
+    assert list(made.encode("abb<|x|>")) == [2, 1, 3] and made.decode([2, 3]) == "ab<|x|>"
+    with pytest.raises(ValueError):
+        qdisp.Tokenizer(ranks, encoding="cl100k_base", special_tokens={"a,b": 3})
+    with pytest.raises(TypeError):
+        qdisp.Tokenizer(ranks, encoding=3)
+
+
 def test_tokenizer_errors(tokenizer, tmp_path):
     with pytest.raises(qdisp.Error) as error:
         tokenizer.encode(b"ab\xffc")

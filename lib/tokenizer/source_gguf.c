@@ -1,0 +1,208 @@
+/* source_gguf.c - the vocabulary of a GGUF file, as llama.cpp reads it: a function a tokenizer.ggml.model.
+ *
+ * The file holds token strings, their types and either merges or scores. What cuts text into words it only names
+ * (pretokenizer_names.c), and what it leaves out has llama.cpp's defaults, written here where they are used. */
+#include "tokenizer/sources.h"
+#include "tensor/gguf.h"
+#include <string.h>
+
+typedef enum token_type { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE } token_type;
+
+typedef struct reader {
+    const qd_source_job *job;
+    qd_place place;
+    const qd_gguf *gguf;
+    const qd_gguf_value *tokens;
+    uint8_t *types; /* [tokens->n] of token_type */
+    size_t used;
+} reader;
+
+#define KEY(name) "tokenizer.ggml." name
+
+static qdisp_status refuse(const reader *r, qdisp_status status, const char *key, const char *why) {
+    return qd_fail(r->job->ctx, status, "%s: %s: %s", r->job->file, key, why);
+}
+
+static bool get_bool(const reader *r, const char *key, bool otherwise) {
+    bool value = otherwise;
+    qd_gguf_bool(qd_gguf_find(r->gguf, key), &value);
+    return value;
+}
+
+/* The id that a key names, else `otherwise`; -1 if there is no such token. */
+static int32_t get_id(const reader *r, const char *key, int64_t otherwise) {
+    int64_t id = otherwise;
+    qd_gguf_int(qd_gguf_find(r->gguf, key), 0, &id);
+    return id >= 0 && (uint64_t)id < r->tokens->n ? (int32_t)id : -1;
+}
+
+static bool is_array(const qd_gguf_value *value, qd_gguf_type type) {
+    return value && value->is_array && value->type == type;
+}
+
+/* ---- what all kinds have ---- */
+
+static qdisp_status read_types(reader *r) {
+    const qd_gguf_value *types = qd_gguf_find(r->gguf, KEY("token_type"));
+    if (types && (!types->is_array || types->n < r->tokens->n)) {
+        return refuse(r, QDISP_EFORMAT, KEY("token_type"), "not an array as long as that of the tokens");
+    }
+    r->types = qd_alloc(r->job->ctx, r->tokens->n + 1, 1);
+    if (!r->types) return QDISP_ENOMEM;
+    for (size_t i = 0; i < r->tokens->n; i++) {
+        int64_t type = NORMAL;
+        if (types && !qd_gguf_int(types, i, &type)) {
+            return refuse(r, QDISP_EFORMAT, KEY("token_type"), "not an array of integers");
+        }
+        r->types[i] = type >= NORMAL && type <= BYTE ? (uint8_t)type : 0;
+    }
+    return QDISP_OK;
+}
+
+/* Bytes of the longest token name that put_token makes longer than it is in the file. */
+#define MAX_ADDED 32
+
+/* An empty string stands for a token that no text gives. */
+static qdisp_status put_token(reader *r, int32_t id, qd_gguf_text token) {
+    char name[MAX_ADDED];
+    if (!token.n) {
+        token.n = (size_t)snprintf(name, sizeof name, "[EMPTY_%d]", (int)id);
+        token.text = name;
+    }
+    return qd_vocab_put(&r->place, r->job->t, id, token.text, token.n, &r->used);
+}
+
+typedef qdisp_status (*token_put)(reader *r, int32_t id, qd_gguf_text token);
+
+static qdisp_status read_tokens(reader *r, token_put put) {
+    const uint8_t *at = NULL;
+    qd_gguf_text token;
+    size_t n_bytes = 0;
+    r->place.member = KEY("tokens");
+    for (size_t i = 0; i < r->tokens->n && qd_gguf_next(r->tokens, &at, &token); i++) n_bytes += token.n + MAX_ADDED;
+    QD_TRY(qd_vocab_new(r->job->t, r->tokens->n, n_bytes));
+    at = NULL;
+    for (size_t i = 0; i < r->tokens->n && qd_gguf_next(r->tokens, &at, &token); i++) {
+        QD_TRY(put(r, (int32_t)i, token));
+    }
+    return QDISP_OK;
+}
+
+/* Control, user-defined and unknown tokens are cut out of the text first. */
+static qdisp_status add_specials(reader *r) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->tokens->n; i++) {
+        n += r->types[i] == CONTROL || r->types[i] == USER_DEFINED || r->types[i] == UNKNOWN;
+    }
+    for (size_t i = 0; n && i < r->tokens->n; i++) {
+        if (r->types[i] != CONTROL && r->types[i] != USER_DEFINED && r->types[i] != UNKNOWN) continue;
+        QD_TRY(qd_vocab_add_special(r->job->t, (int32_t)i, r->types[i] != USER_DEFINED, n));
+    }
+    qd_added_sort(&r->job->t->raw);
+    return QDISP_OK;
+}
+
+static qdisp_status add_template(reader *r, int32_t before, int32_t after) {
+    return qd_template_make(r->job->t, &before, before >= 0, &after, after >= 0);
+}
+
+/* ---- gpt2: byte-level BPE ---- */
+
+static qdisp_status read_merges(reader *r, qd_merges *merges) {
+    const qd_gguf_value *list = qd_gguf_find(r->gguf, KEY("merges"));
+    const uint8_t *at = NULL;
+    qd_gguf_text merge;
+    if (!is_array(list, QD_GGUF_STRING)) {
+        return refuse(r, QDISP_EFORMAT, KEY("merges"), list ? "not an array of strings" : "missing");
+    }
+    r->place.member = "tokenizer.ggml";
+    for (size_t i = 0; i < list->n && qd_gguf_next(list, &at, &merge); i++) {
+        const char *space = merge.n > 1 ? memchr(merge.text + 1, ' ', merge.n - 1) : NULL;
+        if (!space) {
+            return qd_fail(r->job->ctx, QDISP_EFORMAT, "%s: %s[%zu]: not \"a b\"", r->job->file, KEY("merges"), i);
+        }
+        size_t n_left = (size_t)(space - merge.text);
+        QD_TRY(qd_merges_push(&r->place, r->job->t, i, merge.text, n_left, space + 1, merge.n - n_left - 1, 0,
+                              merges));
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status find_pattern(reader *r, const qd_named_pattern **out) {
+    qd_gguf_text name = {"default", 7};
+    qd_gguf_string(qd_gguf_find(r->gguf, KEY("pre")), &name);
+    *out = qd_pretokenizer_named(name.text, name.n);
+    if (*out) return QDISP_OK;
+    bool printable = qd_utf8_check(name.text, name.n) == name.n;
+    return qd_fail(r->job->ctx, QDISP_EUNSUPPORTED, "%s: %s: '%.*s' is not known", r->job->file, KEY("pre"),
+                   printable ? (int)(name.n < 40 ? name.n : 40) : 0, name.text);
+}
+
+static qdisp_status make_bpe(reader *r, const qd_named_pattern *pattern, bool byte_level) {
+    qdisp_tokenizer *t = r->job->t;
+    qd_merges merges = {0};
+    qd_bpe_options options = {.byte_level = byte_level, .ignore_merges = pattern->ignore_merges, .merges = &merges};
+    qdisp_status status = read_merges(r, &merges);
+    t->kind = &qd_tokenizer_bpe;
+    if (status == QDISP_OK) status = qd_bpe_new(&r->place, t, &options, &t->model);
+    qd_free(r->job->ctx, merges.items);
+    return status;
+}
+
+static qdisp_status open_gpt2(reader *r) {
+    qdisp_tokenizer *t = r->job->t;
+    const qd_named_pattern *pattern = NULL;
+    QD_TRY(find_pattern(r, &pattern));
+    QD_TRY(read_tokens(r, put_token));
+    QD_TRY(add_specials(r));
+    QD_TRY(qd_vocab_pretokenizer(&r->place, t, qd_split_json(pattern->patterns, 6)));
+    QD_TRY(qd_vocab_decoder(&r->place, t, json_pack("{s:s}", "type", "ByteLevel")));
+    QD_TRY(make_bpe(r, pattern, true));
+    bool add_bos = get_bool(r, KEY("add_bos_token"), pattern->add_bos);
+    return add_template(r, add_bos ? get_id(r, KEY("bos_token_id"), 11) : -1,
+                        get_bool(r, KEY("add_eos_token"), false) ? get_id(r, KEY("eos_token_id"), 11) : -1);
+}
+
+/* ---- the whole ---- */
+
+static const struct {
+    const char *model;
+    qdisp_status (*open)(reader *r);
+} MODELS[] = {{"gpt2", open_gpt2}};
+
+static qdisp_status read_model(reader *r) {
+    qd_gguf_text model;
+    if (!qd_gguf_string(qd_gguf_find(r->gguf, KEY("model")), &model)) {
+        return refuse(r, QDISP_EFORMAT, KEY("model"), "missing: the file has no vocabulary");
+    }
+    r->tokens = qd_gguf_find(r->gguf, KEY("tokens"));
+    if (!is_array(r->tokens, QD_GGUF_STRING) || !r->tokens->n || r->tokens->n >= INT32_MAX) {
+        return refuse(r, QDISP_EFORMAT, KEY("tokens"), r->tokens ? "not an array of strings" : "missing");
+    }
+    for (size_t i = 0; i < sizeof MODELS / sizeof *MODELS; i++) {
+        if (!qd_gguf_is(model, MODELS[i].model)) continue;
+        QD_TRY(read_types(r));
+        return MODELS[i].open(r);
+    }
+    bool printable = qd_utf8_check(model.text, model.n) == model.n;
+    return qd_fail(r->job->ctx, QDISP_EUNSUPPORTED, "%s: %s: '%.*s' is not known", r->job->file, KEY("model"),
+                   printable ? (int)(model.n < 40 ? model.n : 40) : 0, model.text);
+}
+
+static qdisp_status open_gguf(const qd_source_job *job) {
+    reader r = {.job = job, .place = {.ctx = job->ctx, .file = job->file, .member = "tokenizer.ggml"}};
+    qd_tensor_file *file = NULL;
+    QD_TRY(qd_tensor_file_open(job->ctx, job->file, &file));
+    r.gguf = file->gguf;
+    qdisp_status status = r.gguf ? read_model(&r) : QDISP_EFORMAT;
+    qd_free(job->ctx, r.types);
+    qd_tensor_file_free(file);
+    return status;
+}
+
+static bool matches(const char *file, const uint8_t *head, size_t n) {
+    (void)file;
+    return n >= 4 && !memcmp(head, "GGUF", 4);
+}
+
+const qd_source qd_source_gguf = {"GGUF", matches, open_gguf};
