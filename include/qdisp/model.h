@@ -180,9 +180,9 @@ QDISP_API qdisp_status qdisp_model_run(const qdisp_model *model, const qdisp_bat
 /* Gradients of L = sum of nll over the batch (the targets above; with a mask id: EINVAL, give targets and masked ids).
  * weight (may be NULL) gets dL/dW [n_out, n_in] of each linear map, once each, from the last to the first, from the
  * calling thread; valid during the call; not 0 stops with ECANCELLED. tap (may be NULL) sees LINEAR_IN and LINEAR_GRAD,
- * as sites say. nll as above. Errors: as qdisp_model_run; EUNSUPPORTED (mixtures of experts). Cost: three to four
- * forward passes; memory: the residual stream of every layer for the whole batch, one layer's weights and at most four
- * times its gradients. */
+ * as sites say. nll as above. Errors: as qdisp_model_run. Cost: three to four forward passes; memory: the residual
+ * stream of every layer for the whole batch, one layer's weights and at most four times its gradients (one expert's, in
+ * a mixture of experts). */
 typedef int (*qdisp_weight_grad)(void *user, size_t i_linear, const float *grad, size_t n_out, size_t n_in);
 typedef struct qdisp_grad_options {
     uint64_t size;

@@ -14,7 +14,7 @@ static void clear_lanes(qd_backward *w, char where) {
         for (qd_slot slot = 0; slot < QD_N_SLOTS; slot++) {
             bool wanted = w->weight && qd_slot_rows[slot].where == where && qd_slot_rows[slot].what == 'W' &&
                           slot != QD_SLOT_HEAD;
-            size_t l = wanted ? qd_model_linear_index(m, where == 'M' ? 0 : w->f.layer, 0, slot) : QD_NONE;
+            size_t l = wanted ? qd_model_linear_index(m, where == 'M' ? 0 : w->f.layer, w->expert, slot) : QD_NONE;
             w->lanes[i].dw[slot] = NULL;
             if (l == QD_NONE) continue;
             w->lanes[i].dw[slot] = w->lanes[i].weights + used;
@@ -25,10 +25,11 @@ static void clear_lanes(qd_backward *w, char where) {
 }
 
 static size_t lane_floats(const qdisp_model *m) {
-    size_t most = 1, outside = 0, in_layer = 0;
+    size_t most = 3 * m->config.n_ff_expert * m->config.n_embd + 1, outside = 0, in_layer = 0;
     int layer = -1;
     for (size_t i = 0; i + 1 < m->n_linears; i++) {
         const qd_linear *l = &m->linears[i];
+        if (l->expert >= 0) continue; /* one at a time */
         if (l->layer != layer) in_layer = 0;
         layer = l->layer;
         if (layer < 0) outside += l->n_out * l->n_in;
@@ -41,7 +42,7 @@ static size_t lane_floats(const qdisp_model *m) {
 
 qdisp_status qd_backward_tell(qd_backward *w, size_t layer, qd_slot slot) {
     const qdisp_model *m = w->f.model;
-    size_t i = qd_model_linear_index(m, layer, 0, slot);
+    size_t i = qd_model_linear_index(m, layer, w->expert, slot);
     if (i == QD_NONE || !w->lanes[0].dw[slot]) return QDISP_OK;
     const qd_linear *l = &m->linears[i];
     float *sum = w->lanes[0].dw[slot];
@@ -117,7 +118,7 @@ static qdisp_status layers_back(qd_backward *w, size_t first, size_t end) {
         QD_TRY(qd_progress(f->ctx, "backward", f->done));
         f->done += f->step;
         QD_TRY(qd_forward_load_layer(f));
-        QD_TRY(qd_backward_stage(w, 'L', qd_block_back));
+        QD_TRY(f->model->config.is_moe[layer] ? qd_experts_back(w) : qd_backward_stage(w, 'L', qd_block_back));
         for (qd_slot slot = QD_N_SLOTS; slot-- > 0;)
             if (qd_slot_rows[slot].where == 'L') QD_TRY(qd_backward_tell(w, layer, slot));
     }
@@ -191,10 +192,6 @@ qdisp_status qdisp_model_grads(const qdisp_model *model, const qdisp_batch *batc
     if (!model) return QDISP_EINVAL;
     QD_TRY(qd_copy_options(model->ctx, "batch", batch, &in, sizeof in));
     QD_TRY(qd_copy_options(model->ctx, "gradient options", options, &opt, sizeof opt));
-    if (model->config.n_expert) {
-        return qd_fail(model->ctx, QDISP_EUNSUPPORTED, "gradients of a mixture of experts (%s) are not supported",
-                       model->arch->name);
-    }
     if (in.mask_id_plus_1 || (model->config.kind == QDISP_MODEL_MASKED && !in.targets)) {
         return qd_fail(model->ctx, QDISP_EINVAL, "gradients of a %s model need targets, without a mask id",
                        model->arch->name);

@@ -36,6 +36,7 @@ static void plan_shared(const qd_model_config *c, const qd_sizes *s, plan *p, qd
 
 static void plan_kept(const qd_model_config *c, const qd_sizes *s, plan *p, qd_acts *a) {
     size_t n = s->chunk_rows, e = n * c->n_embd, n_heads = n * c->n_head * c->head_dim;
+    size_t ff = larger(c->n_ff, c->n_ff_expert);
     a->normed = take(p, n * larger(c->n_embd, c->n_word_embd));
     a->qkv = take(p, n * qd_qkv_columns(c));
     a->qk_raw = take(p, n * qd_qkv_columns(c));
@@ -53,9 +54,9 @@ static void plan_kept(const qd_model_config *c, const qd_sizes *s, plan *p, qd_a
         a->h_cross = take(p, e);
     }
     a->mlp_normed = take(p, e);
-    a->gate = take(p, n * 2 * c->n_ff);
-    a->up = take(p, n * c->n_ff);
-    a->act = take(p, n * c->n_ff);
+    a->gate = take(p, n * 2 * ff);
+    a->up = take(p, n * ff);
+    a->act = take(p, n * ff);
     a->mlp = take(p, e);
     a->mlp_normed_out = take(p, e);
     a->h_mlp = take(p, e);

@@ -10,15 +10,23 @@ static size_t larger(size_t a, size_t b) {
 size_t qd_grads_plan(const qdisp_model *model, const qd_sizes *sizes, float *scratch, qd_grads *out) {
     const qd_model_config *c = &model->config;
     size_t n = larger(sizes->chunk_rows, sizes->source_rows), e = n * larger(c->n_embd, c->n_word_embd), used = 0;
-    size_t n_k = 2 * c->n_kv_head * c->head_dim;
+    size_t n_k = 2 * c->n_kv_head * c->head_dim, ff = larger(c->n_ff, c->n_ff_expert);
     const size_t floats[] = {e, e, e, n * larger(c->n_head * c->head_dim, c->n_embd), n * qd_qkv_columns(c),
-                             sizes->source_rows * n_k, n * 2 * c->n_ff, n * c->n_ff};
+                             sizes->source_rows * n_k, n * larger(2 * ff, c->n_expert), n * ff};
     float **pointers = (float **)out;
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         if (out) pointers[i] = scratch + used;
         used += (floats[i] + 15) / 16 * 16;
     }
     return used;
+}
+
+void qd_linear_products(const qd_back *k, qd_slot slot, const qd_linear *l, const float *x, const float *dy,
+                        size_t n_rows, size_t ld, const float *weight, bool add, float *dx) {
+    size_t n_out = l->n_out, n_in = l->n_in;
+    float *dw = k->lane->dw[slot];
+    if (dw) qd_gemm(true, false, n_out, n_in, n_rows, 1.0f, dy, ld, x, n_in, 1.0f, dw, n_in);
+    if (dx) qd_gemm(false, false, n_rows, n_in, n_out, 1.0f, dy, ld, weight, n_in, add ? 1.0f : 0.0f, dx, n_in);
 }
 
 qdisp_status qd_linear_back(const qd_back *k, qd_slot weight, const float *x, const float *dy, size_t n_rows, size_t ld,
@@ -35,13 +43,7 @@ qdisp_status qd_linear_back(const qd_back *k, qd_slot weight, const float *x, co
                               .stride = ld, .data = (float *)(uintptr_t)dy};
         QD_TRY(qd_tap_call(b, &a));
     }
-    if (k->lane->dw[weight]) {
-        qd_gemm(true, false, l->n_out, l->n_in, n_rows, 1.0f, dy, ld, x, l->n_in, 1.0f, k->lane->dw[weight], l->n_in);
-    }
-    if (dx) {
-        qd_gemm(false, false, n_rows, l->n_in, l->n_out, 1.0f, dy, ld, qd_weight(b, weight), l->n_in, add ? 1.0f : 0.0f,
-                dx, l->n_in);
-    }
+    qd_linear_products(k, weight, l, x, dy, n_rows, ld, qd_weight(b, weight), add, dx);
     return QDISP_OK;
 }
 
@@ -110,7 +112,6 @@ static qdisp_status mlp_back(const qd_back *k) {
         qd_sum(k->g.mixed, k->dh, n, k->g.mixed);
         memset(k->dh, 0, n * sizeof(float));
     }
-    read_back(k, QD_SLOT_MLP_NORM, qd_block_residual(b), k->g.mixed);
     return QDISP_OK;
 }
 
@@ -119,7 +120,8 @@ static qdisp_status mlp_back(const qd_back *k) {
 static qdisp_status cross_back(const qd_back *k) {
     const qd_block *b = &k->b;
     const qd_model_config *c = &b->model->config;
-    size_t n = b->n_rows, n_source = b->chunk->n_source, n_q = c->n_head * c->head_dim, n_k = c->n_kv_head * c->head_dim;
+    size_t n = b->n_rows, n_source = b->chunk->n_source;
+    size_t n_q = c->n_head * c->head_dim, n_k = c->n_kv_head * c->head_dim;
     QD_TRY(qd_linear_back(k, QD_SLOT_CROSS_OUT, b->a.cross_heads, k->dh, n, c->n_embd, false, false, k->g.heads));
     qd_cross_attention_back(k);
     QD_TRY(qd_linear_back(k, QD_SLOT_CROSS_V, b->memory, k->g.kv + n_k, n_source, 2 * n_k, true, true, k->dmemory));
@@ -150,6 +152,13 @@ static qdisp_status attention_back(const qd_back *k) {
     return QDISP_OK;
 }
 
+qdisp_status qd_block_input_back(const qd_back *k) {
+    const qd_block *b = &k->b;
+    read_back(k, QD_SLOT_MLP_NORM, qd_block_residual(b), k->g.mixed);
+    if (b->model->config.kind == QDISP_MODEL_ENCODER_DECODER && !b->encoder) QD_TRY(cross_back(k));
+    return attention_back(k);
+}
+
 /* Both branches read the same residual and add to it. */
 static qdisp_status parallel_back(const qd_back *k) {
     const qd_block *b = &k->b;
@@ -170,6 +179,5 @@ qdisp_status qd_block_back(const qd_back *k) {
     QD_TRY(qd_block_mlp(b));
     if (b->model->config.parallel) return parallel_back(k);
     QD_TRY(mlp_back(k));
-    if (b->model->config.kind == QDISP_MODEL_ENCODER_DECODER && !b->encoder) QD_TRY(cross_back(k));
-    return attention_back(k);
+    return qd_block_input_back(k);
 }

@@ -2,18 +2,9 @@
  * no more than one expert's weights are in memory at a time. */
 #include <string.h>
 
-#include "model/run.h"
+#include "model/experts.h"
 
-typedef struct qd_experts {
-    float *input, *output; /* [batch_rows, n_embd]: what the network reads, and the weighted sum of the experts */
-    uint32_t *chosen;      /* [batch_rows, n_expert_used] */
-    float *shares;         /* the same */
-    float *matrices[3];    /* gate, up, down of the expert under way, widened */
-    const float *weights[3];
-    size_t expert;
-} qd_experts;
-
-static size_t at_batch(const qd_forward *f, const qd_block *b) {
+size_t qd_experts_row(const qd_forward *f, const qd_block *b) {
     return b->i_row - f->chunks[f->first_chunk].i_row;
 }
 
@@ -34,37 +25,44 @@ static void choose(const qd_model_config *c, const float *p, uint32_t *chosen, f
     for (size_t k = 0; c->expert_normalized && k < c->n_expert_used; k++) shares[k] /= sum;
 }
 
-static qdisp_status route_task(qd_forward *f, const qd_block *b) {
+qdisp_status qd_experts_route(const qd_forward *f, const qd_block *b, const float *input, float *probs) {
     const qd_model_config *c = &f->model->config;
-    qd_experts *x = f->experts;
-    size_t first = at_batch(f, b), n = b->n_rows * c->n_embd;
-    const float *input;
-    QD_TRY(qd_block_attention(b));
-    qd_block_mlp_input(b, &input);
-    memcpy(x->input + first * c->n_embd, input, n * sizeof(float));
-    memset(x->output + first * c->n_embd, 0, n * sizeof(float));
-    QD_TRY(qd_linear_run(b, QD_SLOT_MLP_ROUTER, input, b->n_rows, false, b->a.gate, c->n_expert, b->encoder));
+    const qd_experts *x = f->experts;
+    size_t first = qd_experts_row(f, b);
+    QD_TRY(qd_linear_run(b, QD_SLOT_MLP_ROUTER, input, b->n_rows, false, probs, c->n_expert, b->encoder));
     for (size_t r = 0; r < b->n_rows; r++) {
-        float *row = b->a.gate + r * c->n_expert;
+        float *row = probs + r * c->n_expert;
         b->kernels->softmax(row, c->n_expert);
         choose(c, row, x->chosen + (first + r) * c->n_expert_used, x->shares + (first + r) * c->n_expert_used);
     }
     return QDISP_OK;
 }
 
-/* The rows of a chunk that go to the expert, gathered to `to`. */
-static size_t gather(const qd_forward *f, const qd_block *b, size_t *rows, float *shares, float *to) {
+static qdisp_status route_task(qd_forward *f, const qd_block *b) {
+    size_t n_embd = f->model->config.n_embd, at = qd_experts_row(f, b) * n_embd, n = b->n_rows * n_embd;
+    const float *input;
+    QD_TRY(qd_block_attention(b));
+    qd_block_mlp_input(b, &input);
+    memcpy(f->experts->input + at, input, n * sizeof(float));
+    memset(f->experts->output + at, 0, n * sizeof(float));
+    return qd_experts_route(f, b, input, b->a.gate);
+}
+
+static qd_expert_rows gather(const qd_forward *f, const qd_block *b) {
     const qd_experts *x = f->experts;
-    size_t n = 0, first = at_batch(f, b), k_max = f->model->config.n_expert_used, e = f->model->config.n_embd;
+    size_t first = qd_experts_row(f, b), k_max = f->model->config.n_expert_used, e = f->model->config.n_embd;
+    /* qd_forward_scratch_floats sees to it that both lists fit */
+    qd_expert_rows g = {.rows = (size_t *)(void *)b->scores};
+    g.places = g.rows + f->sizes.chunk_rows;
     for (size_t r = 0; r < b->n_rows; r++) {
         for (size_t k = 0; k < k_max; k++) {
             if (x->chosen[(first + r) * k_max + k] != x->expert) continue;
-            memcpy(to + n * e, x->input + (first + r) * e, e * sizeof *to);
-            shares[n] = x->shares[(first + r) * k_max + k];
-            rows[n++] = r;
+            memcpy(b->a.normed + g.n * e, x->input + (first + r) * e, e * sizeof(float));
+            g.places[g.n] = (first + r) * k_max + k;
+            g.rows[g.n++] = r;
         }
     }
-    return n;
+    return g;
 }
 
 static qdisp_status expert_linear(const qd_forward *f, const qd_block *b, size_t which, const float *in, size_t n,
@@ -83,28 +81,31 @@ static qdisp_status expert_linear(const qd_forward *f, const qd_block *b, size_t
     return qd_tap_call(b, &a);
 }
 
-static qdisp_status expert_task(qd_forward *f, const qd_block *b) {
+qdisp_status qd_experts_network(const qd_forward *f, const qd_block *b, qd_expert_rows *out) {
     const qd_model_config *c = &f->model->config;
-    size_t n_ff = c->n_ff_expert, n_rows = f->sizes.chunk_rows;
-    /* scores hold the rows' numbers and shares: n_rows of each fit, as qd_forward_begin sees to */
-    size_t *rows = (size_t *)(void *)b->scores;
-    float *shares = (float *)(void *)(rows + n_rows);
-    size_t n = gather(f, b, rows, shares, b->a.normed);
-    if (n == 0) return QDISP_OK;
-    QD_TRY(expert_linear(f, b, 0, b->a.normed, n, rows, b->a.gate));
-    QD_TRY(expert_linear(f, b, 1, b->a.normed, n, rows, b->a.up));
-    b->kernels->act_gated(c->act, b->a.gate, b->a.up, n * n_ff, b->a.act);
-    QD_TRY(expert_linear(f, b, 2, b->a.act, n, rows, b->a.mlp));
-    for (size_t i = 0; i < n; i++) {
-        float *out = f->experts->output + (at_batch(f, b) + rows[i]) * c->n_embd;
-        for (size_t j = 0; j < c->n_embd; j++) out[j] += b->a.mlp[i * c->n_embd + j] * shares[i];
+    qd_expert_rows g = *out = gather(f, b);
+    if (g.n == 0) return QDISP_OK;
+    QD_TRY(expert_linear(f, b, 0, b->a.normed, g.n, g.rows, b->a.gate));
+    QD_TRY(expert_linear(f, b, 1, b->a.normed, g.n, g.rows, b->a.up));
+    b->kernels->act_gated(c->act, b->a.gate, b->a.up, g.n * c->n_ff_expert, b->a.act);
+    return expert_linear(f, b, 2, b->a.act, g.n, g.rows, b->a.mlp);
+}
+
+static qdisp_status expert_task(qd_forward *f, const qd_block *b) {
+    size_t n_embd = f->model->config.n_embd;
+    qd_expert_rows g;
+    QD_TRY(qd_experts_network(f, b, &g));
+    for (size_t i = 0; i < g.n; i++) {
+        float *out = f->experts->output + (qd_experts_row(f, b) + g.rows[i]) * n_embd;
+        float share = f->experts->shares[g.places[i]];
+        for (size_t j = 0; j < n_embd; j++) out[j] += b->a.mlp[i * n_embd + j] * share;
     }
     return QDISP_OK;
 }
 
 static qdisp_status finish_task(qd_forward *f, const qd_block *b) {
     size_t n_embd = f->model->config.n_embd;
-    memcpy(b->a.mlp, f->experts->output + at_batch(f, b) * n_embd, b->n_rows * n_embd * sizeof(float));
+    memcpy(b->a.mlp, f->experts->output + qd_experts_row(f, b) * n_embd, b->n_rows * n_embd * sizeof(float));
     QD_TRY(qd_block_mlp_output(b));
     return qd_tap_rows(b, QDISP_SITE_RESIDUAL, b->h, n_embd);
 }
@@ -121,6 +122,11 @@ static qdisp_status make_experts(qd_forward *f) {
         x->matrices[i] = qd_alloc_aligned(f->ctx, c->n_ff_expert * c->n_embd, sizeof(float));
         if (!x->matrices[i]) return QDISP_ENOMEM;
     }
+    if (f->keep) {
+        x->probs = qd_alloc_aligned(f->ctx, f->batch_rows * c->n_expert, sizeof(float));
+        x->dshares = qd_alloc(f->ctx, f->batch_rows * c->n_expert_used, sizeof(float));
+        if (!x->probs || !x->dshares) return QDISP_ENOMEM;
+    }
     return x->input && x->output && x->chosen && x->shares ? QDISP_OK : QDISP_ENOMEM;
 }
 
@@ -131,8 +137,19 @@ void qd_experts_free(qd_forward *f) {
     qd_free_aligned(f->ctx, x->output);
     qd_free(f->ctx, x->chosen);
     qd_free(f->ctx, x->shares);
+    qd_free_aligned(f->ctx, x->probs);
+    qd_free(f->ctx, x->dshares);
     for (size_t i = 0; i < 3; i++) qd_free_aligned(f->ctx, x->matrices[i]);
     qd_free(f->ctx, x);
+}
+
+qdisp_status qd_experts_widen(qd_forward *f) {
+    qd_experts *x = f->experts;
+    for (size_t i = 0; i < 3; i++) {
+        size_t t = qd_model_index(f->model, f->layer, x->expert, (qd_slot)(QD_SLOT_EXPERT_GATE + i));
+        QD_TRY(qd_forward_widen(f, t, x->matrices[i], &x->weights[i]));
+    }
+    return QDISP_OK;
 }
 
 qdisp_status qd_experts_run(qd_forward *f) {
@@ -140,10 +157,7 @@ qdisp_status qd_experts_run(qd_forward *f) {
     qd_experts *x = f->experts;
     QD_TRY(qd_forward_stage(f, route_task));
     for (x->expert = 0; x->expert < f->model->config.n_expert; x->expert++) {
-        for (size_t i = 0; i < 3; i++) {
-            size_t t = qd_model_index(f->model, f->layer, x->expert, (qd_slot)(QD_SLOT_EXPERT_GATE + i));
-            QD_TRY(qd_forward_widen(f, t, x->matrices[i], &x->weights[i]));
-        }
+        QD_TRY(qd_experts_widen(f));
         QD_TRY(qd_forward_stage(f, expert_task));
     }
     return qd_forward_stage(f, finish_task);

@@ -47,9 +47,14 @@ typedef struct qd_back {
  * may be NULL. */
 qdisp_status qd_linear_back(const qd_back *k, qd_slot weight, const float *x, const float *dy, size_t n_rows, size_t ld,
                             bool source, bool add, float *dx);
+/* Its products: adds dL/dW to the lane's, and dx. */
+void qd_linear_products(const qd_back *k, qd_slot slot, const qd_linear *l, const float *x, const float *dy,
+                        size_t n_rows, size_t ld, const float *weight, bool add, float *dx);
 /* dx of a norm at x for dy; dx may be dy. */
 void qd_norm_back(const qd_back *k, qd_slot weight, const float *x, const float *dy, size_t n_rows, float *dx);
 qdisp_status qd_block_back(const qd_back *k);
+/* The rest of it, from g.mixed, the gradient of what the feed-forward network reads (not in parallel blocks). */
+qdisp_status qd_block_input_back(const qd_back *k);
 /* From k->g.heads to k->g.qkv, or k->g.qkv (of q) and k->g.kv for cross attention. */
 qdisp_status qd_attention_back(const qd_back *k);
 void qd_cross_attention_back(const qd_back *k);
@@ -64,13 +69,16 @@ typedef struct qd_backward {
     float *dh, *dmemory;
     qd_lane lanes[QD_LANES];
     size_t n_lanes;
+    size_t expert; /* whose linear maps get gradients where the stage is of 'E' */
     qdisp_status (*task)(const qd_back *k);
 } qd_backward;
-/* task for every chunk, by lanes, in block f.layer: b.h is residuals[f.layer]. where: 'L' or 'M': whose linear maps get
- * gradients. */
+/* task for every chunk, by lanes, in block f.layer: b.h is residuals[f.layer]. where: 'L', 'M' or 'E': the linear maps
+ * that get gradients. */
 qdisp_status qd_backward_stage(qd_backward *w, char where, qdisp_status (*task)(const qd_back *k));
 /* Sums the lanes' gradients of a slot and tells the caller. */
 qdisp_status qd_backward_tell(qd_backward *w, size_t layer, qd_slot slot);
+/* A block with experts. */
+qdisp_status qd_experts_back(qd_backward *w);
 /* From the losses to dh of the last residual stream. */
 qdisp_status qd_head_back(qd_backward *w);
 
