@@ -155,6 +155,9 @@ static qdisp_status grads_transposed(inputs *in) {
 static qdisp_status grads_both(inputs *in) {
     return grads_of(in, true);
 }
+static qdisp_status grads_experts(inputs *in) {
+    return grads_of(in, false);
+}
 
 static qdisp_status tokenize(inputs *in) {
     int32_t ids[64];
@@ -413,6 +416,7 @@ JOB(run_masked, open_encoder, NULL)
 JOB(run_both, open_both, NULL)
 JOB(grads_transposed, open_transposed, NULL)
 JOB(grads_both, open_both, NULL)
+JOB(grads_experts, open_experts, NULL)
 JOB(save_model, open_model, NULL)
 JOB(diagnose, open_model, open_tokenizer, open_corpus, NULL)
 
@@ -464,6 +468,7 @@ int main(void) {
     RUN(run_both_out_of_memory);
     RUN(grads_transposed_out_of_memory);
     RUN(grads_both_out_of_memory);
+    RUN(grads_experts_out_of_memory);
     RUN(save_model_out_of_memory);
     RUN(diagnose_out_of_memory);
     tiny_free(weights);
