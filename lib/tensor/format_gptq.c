@@ -21,14 +21,18 @@ static qd_bits_order order_of(const variant *v, unsigned bits) {
     return bits == 5 || bits == 6 || bits == 7 || (bits == 3 && v->is_planar) ? QD_BITS_PLANES : QD_BITS_DENSE;
 }
 
-/* The bits that give so many words for n codes: those of the config if they do. 0: none do. */
-static unsigned bits_of(const qd_resolve *r, const variant *v, uint64_t n, uint64_t n_words) {
+/* The bits that give the words of the zeros, and of the weight if the number of inputs is known: those of the config if
+ * they do. 0: none do. */
+static unsigned bits_of(const qd_resolve *r, const variant *v, const qdisp_tensor *qweight, const qdisp_tensor *qzeros,
+                        const qdisp_tensor *g_idx) {
     int64_t wanted = qd_resolve_integer(r, "bits", 0);
-    unsigned found = 0;
+    unsigned found = 0, rank = 0;
     for (unsigned bits = 2; bits <= 8; bits++) {
-        if (qd_bits_words(order_of(v, bits), bits, n) != n_words) continue;
-        if ((int64_t)bits == wanted) return bits;
-        if (!found) found = bits;
+        qd_bits_order order = order_of(v, bits);
+        if (qd_bits_words(order, bits, qweight->shape[1]) != qzeros->shape[1]) continue;
+        bool fits = g_idx && qd_bits_words(order, bits, g_idx->shape[0]) == qweight->shape[0];
+        unsigned this_rank = 1 + ((int64_t)bits == wanted) + 2 * fits;
+        if (this_rank > rank) rank = this_rank, found = bits;
     }
     return found;
 }
@@ -45,13 +49,13 @@ static qdisp_status resolve_module(qd_resolve *r, size_t i, const variant *v) {
                                "outputs in qweight", (unsigned long long)n_groups, (unsigned long long)n_out,
                                (unsigned long long)qzeros->shape[0], (unsigned long long)qweight->shape[1]);
     }
-    unsigned bits = bits_of(r, v, n_out, qzeros->shape[1]);
+    if (g_idx && (g_idx->dtype != QDISP_DTYPE_I32 || g_idx->n_dims != 1)) {
+        return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "%s", "g_idx is no row of i32");
+    }
+    unsigned bits = bits_of(r, v, qweight, qzeros, g_idx);
     if (!bits) {
         return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "%llu words of zeros for %llu outputs are no number of bits",
                                (unsigned long long)qzeros->shape[1], (unsigned long long)n_out);
-    }
-    if (g_idx && (g_idx->dtype != QDISP_DTYPE_I32 || g_idx->n_dims != 1)) {
-        return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "%s", "g_idx is no row of i32");
     }
     uint64_t n_in = g_idx ? g_idx->shape[0] : qweight->shape[0] / bits * 32 + qweight->shape[0] % bits * 32 / bits;
     qd_bits_order order = order_of(v, bits);
