@@ -12,5 +12,6 @@
 #include <qdisp/quant.h>
 #include <qdisp/eval.h>
 #include <qdisp/fertility.h>
+#include <qdisp/inspect.h>
 
 #endif

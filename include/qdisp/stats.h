@@ -70,12 +70,15 @@ QDISP_API qdisp_status qdisp_shape_compute(qdisp_ctx *ctx, const void *data, qdi
 QDISP_API qdisp_status qdisp_quantiles(qdisp_ctx *ctx, const void *data, qdisp_dtype dtype, size_t n, int magnitudes,
                                        const double *probabilities, size_t n_probabilities, double *out);
 
-/* Census: table "census", a row for every tensor with two or more dimensions, and for each part of a fused QKV map
- * (roles attn.q, attn.k, attn.v): tensor, role, layer, n, n_non_finite, mean, std, kurtosis, l_kurtosis (t4),
- * max_over_std, hill_index, outlier_energy (see qdisp_shape), row_kurtosis_max, class (heavy > 50, moderate 15-50, mild
- * 5-15, gaussian < 5). Cost: weights of a file are read once, in blocks of 256 KiB a thread: memory does not grow with
- * the file. A file that has shrunk since it was opened is an error (EIO). */
+/* Census: table "census", a row for every tensor with two or more dimensions, and for each part of a fused map (roles
+ * attn.q, attn.k, attn.v; mlp.gate, mlp.up): tensor, role, layer, expert (missing outside experts), n, n_non_finite,
+ * mean, std, kurtosis, l_kurtosis (t4), max_over_std, hill_index, outlier_energy (see qdisp_shape), row_kurtosis_max,
+ * class (heavy > 50, moderate 15-50, mild 5-15, gaussian < 5). Cost: weights of a file are read once, in blocks of
+ * 256 KiB a thread: memory does not grow with the file. A file that has shrunk since it was opened is an error (EIO). */
 QDISP_API qdisp_status qdisp_census(const qdisp_model *model, qdisp_table **out);
+/* The same of a file of tensors whose model is not known, of any container (safetensors, GGUF, PyTorch; a folder or an
+ * index of shards): role, layer and expert are missing; tensors of integers are left out. Errors: those of opening. */
+QDISP_API qdisp_status qdisp_census_weights(qdisp_ctx *ctx, const char *path, qdisp_table **out);
 
 /* ---- Correlation, regression, tests ----
  * Arrays are float64 and only read. NaN is a missing value: a pair or row that has one is left out, and n counts what

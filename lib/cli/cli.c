@@ -143,18 +143,24 @@ int cli_print_table(qdisp_ctx *ctx, const qdisp_table *table) {
     return finish(ctx, status, error);
 }
 
-int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *leave_out) {
+static int is_in(const char *const *list, size_t n, const char *name) {
+    size_t i = 0;
+    while (i < n && (!list[i] || strcmp(list[i], name))) i++;
+    return i < n;
+}
+
+int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *const *leave_out, size_t n_leave_out) {
     int for_people = !strcmp(cli_options.format, "text") || !strcmp(cli_options.format, "markdown");
     int error = 0;
     qdisp_status status = QDISP_OK;
     if (cli_options.output) return finish(ctx, qdisp_report_save(report, cli_options.output, cli_options.format), 0);
-    if (!for_people || !leave_out) {
+    if (!for_people) {
         status = qdisp_report_write(report, cli_options.format, to_file, &error);
         return finish(ctx, status, error);
     }
     for (size_t i = 0, n = 0; i < qdisp_report_n_tables(report) && status == QDISP_OK; i++) {
         const qdisp_table *table = qdisp_report_table(report, i);
-        if (!strcmp(qdisp_table_name(table), leave_out)) continue;
+        if (is_in(leave_out, n_leave_out, qdisp_table_name(table))) continue;
         if (n++ > 0) putchar('\n');
         status = qdisp_table_write(table, cli_options.format, to_file, &error);
     }

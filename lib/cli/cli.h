@@ -34,8 +34,8 @@ qdisp_ctx *cli_ctx(void);
 int cli_fail(qdisp_ctx *ctx, qdisp_status status);
 /* Writes a table or report to --output or stdout in --format. The exit status. */
 int cli_print_table(qdisp_ctx *ctx, const qdisp_table *table);
-/* leave_out (may be NULL): a table that is data for machines, left out of text and Markdown. */
-int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *leave_out);
+/* leave_out[n_leave_out] (NULL: none): tables that are data for machines, left out of text and Markdown. */
+int cli_print_report(qdisp_ctx *ctx, const qdisp_report *report, const char *const *leave_out, size_t n_leave_out);
 /* "channel", "tensor" or a number into a group size; false if it is none of these. */
 int cli_group_size(const char *text, int64_t *group_size);
 

@@ -44,7 +44,7 @@ static int run(int argc, const char **argv) {
     qdisp_report *report = NULL;
     qdisp_status status = cli_open(&in, args[0], tokenizer, corpus, languages);
     if (status == QDISP_OK) status = qdisp_diagnose(in.model, in.tokenizer, in.corpus, &options, &report);
-    rc = status == QDISP_OK ? cli_print_report(in.ctx, report, "losses") : cli_fail(in.ctx, status);
+    rc = status == QDISP_OK ? cli_print_report(in.ctx, report, &(const char *){"losses"}, 1) : cli_fail(in.ctx, status);
     qdisp_report_free(report);
     cli_close(&in);
     return rc;

@@ -37,7 +37,7 @@ static int compute(cli_inputs *in, const char **args, size_t n, const qdisp_fert
     if (status == QDISP_OK)
         status = qdisp_fertility(in->ctx, (const qdisp_tokenizer *const *)tokenizers, (const char *const *)names, n,
                                  in->corpus, options, &report);
-    int rc = status == QDISP_OK ? cli_print_report(in->ctx, report, NULL) : cli_fail(in->ctx, status);
+    int rc = status == QDISP_OK ? cli_print_report(in->ctx, report, NULL, 0) : cli_fail(in->ctx, status);
     qdisp_report_free(report);
     for (size_t i = 0; i < n; i++) {
         qdisp_tokenizer_free(tokenizers[i]);

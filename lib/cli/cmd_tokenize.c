@@ -84,7 +84,7 @@ static int print(cli_inputs *in, tokens *t, int decodes) {
     if (status == QDISP_OK) status = qdisp_report_add(report, table);
     if (status == QDISP_OK) status = decoded_table(in->ctx, t, &table);
     if (status == QDISP_OK) status = qdisp_report_add(report, table);
-    int rc = status == QDISP_OK ? cli_print_report(in->ctx, report, NULL) : cli_fail(in->ctx, status);
+    int rc = status == QDISP_OK ? cli_print_report(in->ctx, report, NULL, 0) : cli_fail(in->ctx, status);
     qdisp_report_free(report);
     return rc;
 }

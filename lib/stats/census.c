@@ -20,20 +20,31 @@ static const char *class_name(double kurtosis) {
     return classes[i].name;
 }
 
+/* Tensors, of a model or (model NULL) of a file alone, which says nothing of their roles. */
+typedef struct source {
+    qdisp_ctx *ctx;
+    const qdisp_model *model;
+    const qdisp_tensor *tensors;
+    size_t n_tensors;
+    const qd_tensor_file *file;
+} source;
+
 typedef struct census {
+    source from;
     qdisp_table *table;
     qd_pass *pass;
-    size_t tensor, role, layer, n, n_non_finite, mean, std, kurtosis, l_kurtosis, max_over_std, hill_index,
+    size_t tensor, role, layer, expert, n, n_non_finite, mean, std, kurtosis, l_kurtosis, max_over_std, hill_index,
         outlier_energy, row_kurtosis_max, class;
 } census;
 
-static qdisp_status census_columns(qdisp_ctx *ctx, census *c) {
-    QD_TRY(qdisp_table_new(ctx, "census", "Census of the weights (excess kurtosis, population moments)", &c->table));
+static qdisp_status census_columns(census *c) {
+    QD_TRY(qdisp_table_new(c->from.ctx, "census", "Census of the weights (excess kurtosis, population moments)", &c->table));
     qdisp_status status = QDISP_OK;
     qdisp_table *t = c->table;
     c->tensor = qd_table_column(t, &status, "tensor", "", QDISP_COLUMN_STR);
     c->role = qd_table_column(t, &status, "role", "", QDISP_COLUMN_STR);
     c->layer = qd_table_column(t, &status, "layer", "", QDISP_COLUMN_I64);
+    c->expert = qd_table_column(t, &status, "expert", "", QDISP_COLUMN_I64);
     c->n = qd_table_column(t, &status, "n", "weights", QDISP_COLUMN_I64);
     c->n_non_finite = qd_table_column(t, &status, "n_non_finite", "weights", QDISP_COLUMN_I64);
     c->mean = qd_table_column(t, &status, "mean", "", QDISP_COLUMN_F64);
@@ -50,9 +61,8 @@ static qdisp_status census_columns(qdisp_ctx *ctx, census *c) {
 
 /* A tensor, or a part of one. */
 typedef struct subject {
-    const qdisp_model *model;
-    size_t i_tensor;
-    const char *role;
+    const char *name, *role;
+    int layer, expert;
     const qdisp_moments *rows; /* of the tensor */
     qd_part part;
 } subject;
@@ -76,14 +86,14 @@ static qdisp_status census_row(census *c, const subject *s, const qd_tally *tall
     qdisp_status status = QDISP_OK;
     qdisp_shape shape;
     double row_max;
-    int layer = s->model->layers[s->i_tensor];
     qdisp_moments all = part_moments(s, &row_max);
     double kurtosis = qdisp_moments_kurtosis(&all);
-    QD_TRY(qd_shape_make(s->model->ctx, tally, &all, &shape));
+    QD_TRY(qd_shape_make(c->from.ctx, tally, &all, &shape));
     size_t row = qd_table_row(c->table, &status);
-    qd_table_str(c->table, &status, row, c->tensor, s->model->tensors[s->i_tensor].name);
+    qd_table_str(c->table, &status, row, c->tensor, s->name);
     qd_table_str(c->table, &status, row, c->role, s->role);
-    qd_table_i64(c->table, &status, row, c->layer, layer < 0 ? QDISP_MISSING_I64 : layer);
+    qd_table_i64(c->table, &status, row, c->layer, s->layer < 0 ? QDISP_MISSING_I64 : s->layer);
+    qd_table_i64(c->table, &status, row, c->expert, s->expert < 0 ? QDISP_MISSING_I64 : s->expert);
     qd_table_i64(c->table, &status, row, c->n, (int64_t)(all.n + all.n_non_finite));
     qd_table_i64(c->table, &status, row, c->n_non_finite, (int64_t)all.n_non_finite);
     qd_table_f64(c->table, &status, row, c->mean, all.mean);
@@ -98,12 +108,21 @@ static qdisp_status census_row(census *c, const subject *s, const qd_tally *tall
     return status;
 }
 
+static size_t n_parts_of(const source *from, size_t i_tensor) {
+    return from->model ? qd_model_n_parts(from->model, i_tensor) : 1;
+}
+
 /* The whole tensor's tally is the sum of those of its parts, added into that of part 0 once that has been used. */
-static qdisp_status census_rows(census *c, const qdisp_model *model, size_t i_tensor, const qdisp_moments *rows,
-                                qd_tally *sum) {
-    size_t n_parts = qd_model_n_parts(model, i_tensor), n_rows = (size_t)model->tensors[i_tensor].shape[0];
-    subject s = {.model = model, .i_tensor = i_tensor, .role = qdisp_model_role(model, i_tensor), .rows = rows,
+static qdisp_status census_rows(census *c, size_t i_tensor, const qdisp_moments *rows, size_t n_rows, qd_tally *sum) {
+    const qdisp_model *model = c->from.model;
+    size_t n_parts = n_parts_of(&c->from, i_tensor);
+    subject s = {.name = c->from.tensors[i_tensor].name, .layer = -1, .expert = -1, .rows = rows,
                  .part = {.name = "", .run_rows = n_rows, .n_runs = 1}};
+    if (model) {
+        s.role = qdisp_model_role(model, i_tensor);
+        s.layer = model->layers[i_tensor];
+        s.expert = model->experts[i_tensor];
+    }
     if (n_parts < 2) return census_row(c, &s, qd_pass_tally(c->pass, 0));
     *sum = *qd_pass_tally(c->pass, 0);
     for (size_t i = 1; i < n_parts; i++) qd_tally_add(sum, qd_pass_tally(c->pass, i));
@@ -125,57 +144,85 @@ static void mark_parts(const qdisp_model *model, size_t i_tensor, uint8_t *sets)
     }
 }
 
-static qd_array array_of(const qdisp_model *model, size_t i_tensor) {
-    const qdisp_tensor *t = &model->tensors[i_tensor];
-    return qd_array_of(t, (size_t)t->shape[0], model->file);
+/* Rows shorter than this in a file of unknown tensors are no outputs of anything, and their moments might take more
+ * memory than the file: all of the tensor is one row. */
+#define SHORTEST_ROW 16
+
+static qd_array array_of(const source *from, size_t i_tensor) {
+    const qdisp_tensor *t = &from->tensors[i_tensor];
+    size_t n_rows = (size_t)t->shape[0];
+    if (!from->model && qd_tensor_n_elements(t) / n_rows < SHORTEST_ROW) n_rows = 1;
+    return qd_array_of(t, n_rows, from->file);
 }
 
 static bool is_weight(const qdisp_tensor *t) {
-    return t->n_dims >= 2 && qd_tensor_n_elements(t) > 0;
+    return t->n_dims >= 2 && qd_tensor_n_elements(t) > 0 && qd_tensor_is_float(t);
 }
 
-static qdisp_status census_tensor(census *c, const qdisp_model *model, size_t i_tensor, qd_tally *sum) {
-    if (!is_weight(&model->tensors[i_tensor])) return QDISP_OK;
-    qd_array array = array_of(model, i_tensor);
-    qdisp_moments *rows = qd_alloc(model->ctx, array.n_rows, sizeof *rows);
-    uint8_t *sets = qd_alloc(model->ctx, array.n_rows, 1);
+static qdisp_status census_tensor(census *c, size_t i_tensor, qd_tally *sum) {
+    if (!is_weight(&c->from.tensors[i_tensor])) return QDISP_OK;
+    qdisp_ctx *ctx = c->from.ctx;
+    qd_array array = array_of(&c->from, i_tensor);
+    qdisp_moments *rows = qd_alloc(ctx, array.n_rows, sizeof *rows);
+    uint8_t *sets = qd_alloc(ctx, array.n_rows, 1);
     qdisp_status status = rows && sets ? QDISP_OK : QDISP_ENOMEM;
     if (status == QDISP_OK) {
-        mark_parts(model, i_tensor, sets);
+        if (c->from.model) mark_parts(c->from.model, i_tensor, sets);
         status = qd_pass_run(c->pass, &array, sets, rows);
     }
-    if (status == QDISP_OK) status = census_rows(c, model, i_tensor, rows, sum);
-    qd_free(model->ctx, rows);
-    qd_free(model->ctx, sets);
+    if (status == QDISP_OK) status = census_rows(c, i_tensor, rows, array.n_rows, sum);
+    qd_free(ctx, rows);
+    qd_free(ctx, sets);
     return status;
 }
 
-qdisp_status qdisp_census(const qdisp_model *model, qdisp_table **out) {
-    census c = {0};
+static qdisp_status take_census(const source *from, qdisp_table **out) {
+    census c = {.from = *from};
     qd_tally *sum = NULL;
     size_t n_sets = 1;
-    for (size_t i = 0; i < model->n_tensors; i++) {
-        size_t n_parts = qd_model_n_parts(model, i);
+    for (size_t i = 0; i < from->n_tensors; i++) {
+        size_t n_parts = n_parts_of(from, i);
         n_sets = n_parts > n_sets ? n_parts : n_sets;
     }
-    qdisp_status status = census_columns(model->ctx, &c);
-    if (status == QDISP_OK) status = qd_pass_new(model->ctx, n_sets, &c.pass);
-    if (status == QDISP_OK && !(sum = qd_alloc(model->ctx, 1, sizeof *sum))) status = QDISP_ENOMEM;
-    for (size_t i = 0; i < model->n_tensors && status == QDISP_OK; i++) {
-        status = qd_progress(model->ctx, "census", (double)i / (double)model->n_tensors);
-        if (status == QDISP_OK) status = census_tensor(&c, model, i, sum);
+    qdisp_status status = census_columns(&c);
+    if (status == QDISP_OK) status = qd_pass_new(from->ctx, n_sets, &c.pass);
+    if (status == QDISP_OK && !(sum = qd_alloc(from->ctx, 1, sizeof *sum))) status = QDISP_ENOMEM;
+    for (size_t i = 0; i < from->n_tensors && status == QDISP_OK; i++) {
+        status = qd_progress(from->ctx, "census", (double)i / (double)from->n_tensors);
+        if (status == QDISP_OK) status = census_tensor(&c, i, sum);
     }
-    if (status == QDISP_OK) status = qd_progress(model->ctx, "census", 1);
-    qd_free(model->ctx, sum);
+    if (status == QDISP_OK) status = qd_progress(from->ctx, "census", 1);
+    qd_free(from->ctx, sum);
     qd_pass_free(c.pass);
     if (status == QDISP_OK) *out = c.table;
     else qdisp_table_free(c.table);
     return status;
 }
 
+static source source_of(const qdisp_model *model) {
+    return (source){model->ctx, model, model->tensors, model->n_tensors, model->file};
+}
+
+qdisp_status qdisp_census(const qdisp_model *model, qdisp_table **out) {
+    source from = source_of(model);
+    return take_census(&from, out);
+}
+
+qdisp_status qdisp_census_weights(qdisp_ctx *ctx, const char *path, qdisp_table **out) {
+    qd_tensor_file *file = NULL;
+    if (!ctx) return QDISP_EINVAL;
+    if (!path || !out) return qd_fail(ctx, QDISP_EINVAL, "census: no path or no place for the result");
+    QD_TRY(qd_weights_open(ctx, path, &file));
+    source from = {ctx, NULL, file->tensors, file->n_tensors, file};
+    qdisp_status status = take_census(&from, out);
+    qd_tensor_file_free(file);
+    return status;
+}
+
 /* The largest kurtosis of a tensor and, if it has some, of its parts; as the census has them. NaN: none. */
 static qdisp_status highest_kurtosis(const qdisp_model *model, qd_pass *pass, size_t i_tensor, double *out) {
-    qd_array array = array_of(model, i_tensor);
+    source from = source_of(model);
+    qd_array array = array_of(&from, i_tensor);
     size_t n_parts = qd_model_n_parts(model, i_tensor);
     qdisp_moments *rows = qd_alloc(model->ctx, array.n_rows, sizeof *rows);
     qdisp_status status = rows ? qd_pass_run(pass, &array, NULL, rows) : QDISP_ENOMEM;

@@ -24,3 +24,11 @@ qdisp_status qd_tensor_file_detect(qd_tensor_file *file, const uint8_t *data, si
     return qd_fail(file->ctx, QDISP_EUNSUPPORTED, "%s: not a container of tensors that is known (there is%s)",
                    file->path, names);
 }
+
+const char *qd_tensor_file_container(const qd_tensor_file *file) {
+    if (!file->n_maps) return NULL;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (formats[i]->matches(file->maps[0].data, file->maps[0].size)) return formats[i]->name;
+    }
+    return NULL;
+}

@@ -35,6 +35,8 @@ typedef struct qd_container {
 
 /* Parses with the first container in the table that matches. */
 qdisp_status qd_tensor_file_detect(qd_tensor_file *file, const uint8_t *data, size_t size);
+/* Name of the container that an opened file is in, NULL for tensors in memory. */
+const char *qd_tensor_file_container(const qd_tensor_file *file);
 
 /* The weights of a model, told by content: a folder with model.safetensors, model.safetensors.index.json,
  * pytorch_model.bin, pytorch_model.bin.index.json (the first that is there) or one GGUF file; an index of shards; or a

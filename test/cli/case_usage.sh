@@ -10,7 +10,7 @@ done
 run version
 expect_status 0
 expect_in out "qdisp 0.1.0"
-for command in diagnose census calibrate plan quantize eval fertility tokenize; do
+for command in diagnose inspect census calibrate plan quantize eval fertility tokenize; do
     run $command --help
     expect_status 0
     expect_in out "Usage: qdisp $command"
