@@ -84,7 +84,10 @@ static qdisp_status read_config(qdisp_ctx *ctx, const char *path, const json_t *
     }
     m->attn_scale = 1;
     qd_config_tokens(&c, m, true);
-    if (m->tied_head) m->head_scale = 1 / sqrtf((float)m->n_embd);
+    /* What a T5 with a head of its own does without; mT5's always is. */
+    const char *type = qd_config_string(&c, "model_type");
+    bool scaled = qd_config_bool_or(&c, "scale_decoder_outputs", m->tied_head && !(type && !strcmp(type, "mt5")));
+    if (scaled) m->head_scale = 1 / sqrtf((float)m->n_embd);
     if (m->decoder_start_id < 0) qd_config_fail(&c, QDISP_EFORMAT, "decoder_start_token_id is missing");
     return c.status;
 }

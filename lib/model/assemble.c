@@ -178,6 +178,48 @@ static qdisp_status add_block(assembly *a, size_t first, size_t end, size_t bloc
     return QDISP_OK;
 }
 
+/* Whether a stored head repeats the embedding, by some rows: they are alike in all or in none. */
+static qdisp_status compare_head(const qdisp_model *m, const qdisp_tensor *head, bool *same) {
+    const qdisp_tensor *embed = &m->tensors[qd_model_index(m, 0, 0, QD_SLOT_EMBED)];
+    size_t n = m->config.n_word_embd, n_vocab = m->config.n_vocab, step = n_vocab / 64 + 1;
+    float *rows = qd_alloc(m->ctx, 2 * n, sizeof *rows);
+    if (!rows) return QDISP_ENOMEM;
+    *same = true;
+    for (size_t i = 0; i < n_vocab && *same; i += step) {
+        const qd_kernels *k = m->ctx->kernels;
+        const float *a = qd_load_f32(k, head->data, (qdisp_dtype)head->dtype, i * n, n, rows);
+        const float *b = qd_load_f32(k, embed->data, (qdisp_dtype)embed->dtype, i * n, n, rows + n);
+        *same = !memcmp(a, b, n * sizeof *a);
+    }
+    qd_free(m->ctx, rows);
+    return QDISP_OK;
+}
+
+/* The head, unless the embedding stands for it. Configs that say so may be wrong: transformers believes the file if it
+ * has a head that differs, and says "tied" for every mT5. */
+static qdisp_status add_head(assembly *a) {
+    qdisp_model *m = a->m;
+    const qd_tensor_spec head = {.slot = QD_SLOT_HEAD, .name = m->arch->head_name, .dims = "vw"};
+    char name[NAME_BYTES];
+    const qdisp_tensor *found = find_spec(a, head.name, false, 0, 0, name);
+    if (m->config.tied_head && !found) return QDISP_OK;
+    if (m->config.tied_head) {
+        bool same;
+        QD_TRY(check_tensor(m, found, head.dims, false));
+        QD_TRY(compare_head(m, found, &same));
+        qd_log(m->ctx, QDISP_LOG_INFO, "%s: tensor '%s' %s", m->file->path, name,
+               same ? "is tied to the embedding and left out" : "is used, though the config ties it to the embedding");
+        if (same) a->used[found - m->file->tensors] = true;
+        if (same) return QDISP_OK;
+        m->config.tied_head = false;
+    }
+    bool prefixed = a->prefixed;
+    a->prefixed = false;
+    qdisp_status status = add_tensor(a, &head, 0, 0, 0);
+    a->prefixed = prefixed;
+    return status;
+}
+
 static qdisp_status add_specs(assembly *a) {
     const qd_arch *arch = a->m->arch;
     const qd_model_config *c = &a->m->config;
@@ -191,13 +233,7 @@ static qdisp_status add_specs(assembly *a) {
         end = run_end(arch, first);
         for (size_t layer = from; layer < to; layer++) QD_TRY(add_block(a, first, end, layer - from, layer));
     }
-    if (c->tied_head || !arch->head_name) return QDISP_OK;
-    const qd_tensor_spec head = {.slot = QD_SLOT_HEAD, .name = arch->head_name, .dims = "vw"};
-    bool prefixed = a->prefixed;
-    a->prefixed = false;
-    qdisp_status status = add_tensor(a, &head, 0, 0, 0);
-    a->prefixed = prefixed;
-    return status;
+    return arch->head_name ? add_head(a) : QDISP_OK;
 }
 
 /* --- what is left over --- */
@@ -216,16 +252,6 @@ static bool matches(const char *pattern, const char *name) {
     return *name == 0;
 }
 
-/* Whether a name is one of those that '|' parts. */
-static bool is_one_of(const char *names, const char *name) {
-    size_t n = strlen(name);
-    for (const char *p = names; p; p = strchr(p, '|')) {
-        if (*p == '|') p++;
-        if (!strncmp(p, name, n) && (p[n] == 0 || p[n] == '|')) return true;
-    }
-    return false;
-}
-
 static bool is_ignored(const qd_arch *arch, const char *name) {
     size_t n = strlen(arch->prefix);
     for (const char *const *p = arch->ignored; p && *p; p++) {
@@ -239,13 +265,6 @@ static qdisp_status check_rest(const assembly *a) {
     for (size_t i = 0; i < m->file->n_tensors; i++) {
         const qdisp_tensor *t = &m->file->tensors[i];
         if (a->used[i] || is_ignored(m->arch, t->name)) continue;
-        if (m->config.tied_head && m->arch->head_name && is_one_of(m->arch->head_name, t->name)) {
-            /* Some writers repeat the tied head; the config says that the embedding stands for it. */
-            QD_TRY(check_tensor(m, t, "vw", false));
-            qd_log(m->ctx, QDISP_LOG_INFO, "%s: tensor '%s' is tied to the embedding and left out", m->file->path,
-                   t->name);
-            continue;
-        }
         return qd_fail(m->ctx, QDISP_EFORMAT, "%s: tensor '%.200s' has no place in a %s model of %zu layers",
                        m->file->path, t->name, m->arch->name, m->config.n_layer);
     }

@@ -2,10 +2,12 @@
 """transformers against qdisp, every architecture: check_archs.py LIBQDISP
 
 For each folder of test/golden/arch, logits of random ids from the installed transformers and from the library, by
-ctypes. Needs torch, transformers (`./do interop` makes the environment)."""
+ctypes: of the folder, of what transformers saves having loaded it, and of what the library saves, read by either.
+Needs torch, transformers (`./do interop` makes the environment)."""
 import ctypes
 import pathlib
 import sys
+import tempfile
 
 import torch
 import transformers
@@ -35,9 +37,18 @@ class Library:
     def check(self, status):
         assert status == 0, self.lib.qdisp_ctx_error(self.ctx).decode()
 
-    def logits(self, folder, ids, starts, n_vocab, source=None, source_starts=None):
+    def open(self, folder):
         model = ctypes.c_void_p()
         self.check(self.lib.qdisp_model_open(self.ctx, str(folder).encode(), ctypes.byref(model)))
+        return model
+
+    def save(self, folder, to):
+        model = self.open(folder)
+        self.check(self.lib.qdisp_model_save(model, str(to).encode()))
+        self.lib.qdisp_model_free(model)
+
+    def logits(self, folder, ids, starts, n_vocab, source=None, source_starts=None):
+        model = self.open(folder)
         out = torch.empty(starts[-1], n_vocab)
         ends = (ctypes.c_size_t * len(starts))(*starts)
         batch = Batch(ctypes.sizeof(Batch), ids.data_ptr(), ctypes.addressof(ends), len(starts) - 1)
@@ -68,10 +79,17 @@ def compare(library, name):
         source, source_starts = ids, starts
         ids, starts = random_ids(TARGET_LENGTHS, n_vocab, SEED + 1)
     theirs = reference(model, ids, starts, source, source_starts)
-    ours = library.logits(OUT / name, ids, starts, n_vocab, source, source_starts)
-    worst = ((ours - theirs).abs().amax(1) / theirs.abs().amax(1)).max().item()
-    print(f"{name}: {len(ours)} tokens, logits differ by at most {worst:.1e}")
-    return worst <= TOLERANCE
+    with tempfile.TemporaryDirectory() as scratch:
+        saved, written = pathlib.Path(scratch) / "transformers", pathlib.Path(scratch) / "qdisp"
+        model.save_pretrained(saved)
+        library.save(OUT / name, written)
+        results = [library.logits(folder, ids, starts, n_vocab, source, source_starts)
+                   for folder in (OUT / name, saved, written)]
+        results.append(reference(load(written, config, options), ids, starts, source, source_starts))
+    worst = [((ours - theirs).abs().amax(1) / theirs.abs().amax(1)).max().item() for ours in results]
+    print(f"{name}: logits of {len(theirs)} tokens differ by at most {worst[0]:.0e}; saved by transformers "
+          f"{worst[1]:.0e}; saved by qdisp {worst[2]:.0e}, that in transformers {worst[3]:.0e}")
+    return max(worst) <= TOLERANCE
 
 
 def main():

@@ -263,6 +263,33 @@ TEST(test_threads_and_chunks) {
     }
 }
 
+/* --- tied heads --- */
+
+/* A config may say "tied" of a file whose head differs: the file is believed. */
+TEST(test_a_head_that_the_config_ties) {
+    golden g;
+    char *config = NULL;
+    size_t size;
+    qd_tensor_file *file = NULL;
+    if (!open_golden(&g, "mt5", 1)) return;
+    double wanted = check_logits(&g);
+    CHECK_STATUS(qd_read_file(g.ctx, FOLDER "/mt5/config.json", 1 << 20, &config, &size), QDISP_OK);
+    CHECK_STATUS(qd_safetensors_open(g.ctx, FOLDER "/mt5/model.safetensors", &file), QDISP_OK);
+    char *at = config ? strstr(config, "\"tie_word_embeddings\": false") : NULL;
+    CHECK(at != NULL);
+    if (at && file) {
+        memcpy(at + strlen("\"tie_word_embeddings\": "), "true ", 5);
+        qdisp_model_free(g.model);
+        CHECK_STATUS(qdisp_model_from_tensors(g.ctx, config, file->tensors, file->n_tensors, &g.model), QDISP_OK);
+        CHECK(check_logits(&g) == wanted);
+        size_t head = qdisp_model_linear(g.model, qdisp_model_n_linears(g.model) - 1);
+        CHECK_STR(qdisp_model_role(g.model, head), "head");
+    }
+    qd_free(g.ctx, config);
+    qd_tensor_file_free(file);
+    close_golden(&g);
+}
+
 /* --- refusals --- */
 
 /* A model with learned positions cannot read beyond them; the other kinds of input are named. */
@@ -340,6 +367,7 @@ int main(int argc, char **argv) {
     if (!list_folders(argc, argv)) return 1;
     RUN(test_forward);
     RUN(test_threads_and_chunks);
+    RUN(test_a_head_that_the_config_ties);
     RUN(test_input_that_a_model_cannot_read);
     RUN(test_tensors);
     return TEST_END();
