@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "model/assemble.h"
+#include "model/gguf_model.h"
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20) /* real ones have some thousand bytes */
 
@@ -111,11 +113,36 @@ static qdisp_status new_model(qdisp_ctx *ctx, qdisp_model **out) {
     return QDISP_OK;
 }
 
+/* A GGUF file says itself what stands in config.json elsewhere. */
+static qdisp_status read_gguf(qdisp_model *m) {
+    qd_free(m->ctx, m->config_text);
+    m->config_text = NULL;
+    m->config = (qd_model_config){0};
+    QD_TRY(qd_gguf_config(m->file, &m->config_text));
+    QD_TRY(read_config(m, m->file->path));
+    return qd_gguf_restore(m->file, m->arch, &m->config);
+}
+
+static qdisp_status open_file(qdisp_model *m, const char *path) {
+    QD_TRY(qd_weights_open(m->ctx, path, &m->file));
+    if (!m->file->gguf) {
+        return qd_fail(m->ctx, QDISP_EUNSUPPORTED, "%s: weights whose config.json is not known: open their folder",
+                       path);
+    }
+    QD_TRY(read_gguf(m));
+    return qd_model_assemble(m);
+}
+
 static qdisp_status open_folder(qdisp_model *m, const char *path) {
     m->path = qd_strdup(m->ctx, path);
     char *config_path = qd_format(m->ctx, "%s/config.json", path);
     qdisp_status status = QDISP_ENOMEM;
     if (!m->path || !config_path) goto done;
+    if (access(config_path, F_OK) != 0 && qd_weights_open(m->ctx, path, &m->file) == QDISP_OK && m->file->gguf) {
+        QD_TRY_GOTO(read_gguf(m));
+        status = qd_model_assemble(m);
+        goto done;
+    }
     size_t size;
     QD_TRY_GOTO(qd_read_file(m->ctx, config_path, MAX_CONFIG_BYTES, &m->config_text, &size));
     if (strlen(m->config_text) != size) {
@@ -124,6 +151,7 @@ static qdisp_status open_folder(qdisp_model *m, const char *path) {
     }
     QD_TRY_GOTO(read_config(m, config_path));
     QD_TRY_GOTO(qd_weights_open(m->ctx, m->path, &m->file));
+    if (m->file->gguf) QD_TRY_GOTO(read_gguf(m));
     status = qd_model_assemble(m);
 done:
     qd_free(m->ctx, config_path);
@@ -135,7 +163,8 @@ qdisp_status qdisp_model_open(qdisp_ctx *ctx, const char *path, qdisp_model **ou
     if (!path || !out) return qd_fail(ctx, QDISP_EINVAL, "model: no path or no place for the result");
     qdisp_model *m = NULL;
     QD_TRY(new_model(ctx, &m));
-    qdisp_status status = open_folder(m, path);
+    bool is_file = !qd_is_directory(path) && access(path, F_OK) == 0;
+    qdisp_status status = is_file ? open_file(m, path) : open_folder(m, path);
     if (status != QDISP_OK) {
         qdisp_model_free(m);
         return status;

@@ -114,6 +114,12 @@ qdisp_status qd_tensor_file_other(qd_tensor_file *file, qdisp_tensor *tensor, co
  * "NAME[i]". The file owns what they need, the tensor is changed in place. Errors: ENOMEM. */
 qdisp_status qd_tensor_transpose(qd_tensor_file *file, qdisp_tensor *tensor);
 qdisp_status qd_tensor_slice(qd_tensor_file *file, qdisp_tensor *tensor, size_t i);
+/* The same for what converters to GGUF do; 1 or 2 dimensions. Rows of n_head heads whose halves were put together pair
+ * by pair (Llama's q, k) come apart again; all q, all k, all v become, for each key head, its q, its k, its v (BLOOM,
+ * GPT-NeoX, Falcon); every value less one (Gemma's norms). The rows must be a multiple of what is asked for. */
+qdisp_status qd_tensor_unpair(qd_tensor_file *file, qdisp_tensor *tensor, size_t n_head);
+qdisp_status qd_tensor_group_heads(qd_tensor_file *file, qdisp_tensor *tensor, size_t n_head, size_t n_kv_head);
+qdisp_status qd_tensor_less_one(qd_tensor_file *file, qdisp_tensor *tensor);
 /* Elements [first, first + n) of the transposed matrix, without a view. */
 void qd_tensor_read_transposed(const qd_kernels *kernels, const qdisp_tensor *tensor, size_t first, size_t n,
                                float *out);

@@ -80,7 +80,13 @@ static qdisp_status make_view(qd_tensor_file *file, qdisp_tensor *t, view made, 
 qdisp_status qd_tensor_transpose(qd_tensor_file *file, qdisp_tensor *t) {
     size_t n_rows = (size_t)t->shape[0], n_columns = (size_t)t->shape[1];
     view made = {.packed.read = read_transposed};
-    QD_TRY(make_view(file, t, made, qd_tensor_format(t), n_columns, n_rows, t->n_bytes));
+    const view *seen = t->dtype == QDISP_DTYPE_PACKED ? t->data : NULL;
+    if (seen && seen->packed.read == read_transposed) { /* back to what is seen */
+        t->dtype = seen->dtype;
+        t->data = seen->data;
+    } else {
+        QD_TRY(make_view(file, t, made, qd_tensor_format(t), n_columns, n_rows, t->n_bytes));
+    }
     t->shape[0] = n_columns;
     t->shape[1] = n_rows;
     return QDISP_OK;
