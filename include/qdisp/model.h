@@ -205,7 +205,7 @@ QDISP_API qdisp_status qdisp_model_nll(const qdisp_model *model, const int32_t *
 
 /* Writes the model as a Hugging Face folder (config.json, model.safetensors in F32, and the tokenizer files of the
  * folder it came from, if any). path must not exist or be an empty folder. Errors: EINVAL (path in use), EIO (names the
- * file and the system's reason; nothing half-written stays), ENOMEM, EUNSUPPORTED (from GGUF: no config.json). */
+ * file and the system's reason; nothing half-written stays), ENOMEM. */
 QDISP_API qdisp_status qdisp_model_save(const qdisp_model *model, const char *path);
 
 #ifdef __cplusplus

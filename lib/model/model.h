@@ -185,7 +185,7 @@ struct qdisp_model {
     size_t n_index;        /* QD_N_SLOTS + 3 * n_expert: the slots of expert e follow at QD_N_SLOTS + 3 e */
     qd_linear *linears;    /* [n_linears], in the order of the forward pass, the head last */
     size_t n_linears;
-    char *config_text;     /* the config.json as it came; NULL from GGUF */
+    char *config_text;     /* the config.json as it came, or made from the keys of GGUF */
     char *path;            /* its folder, NULL for tensors of a host */
     qd_tensor_file *file;  /* owner of names and data (of names alone for tensors of a host) */
     const qdisp_model *base; /* reference: the model that owns all pointers here but tensors and owned; or NULL */

@@ -154,9 +154,6 @@ static qdisp_status write_folder(save *s) {
 qdisp_status qdisp_model_save(const qdisp_model *model, const char *path) {
     if (!model) return QDISP_EINVAL;
     if (!path || !*path) return qd_fail(model->ctx, QDISP_EINVAL, "model: no path to save to");
-    if (!model->config_text) {
-        return qd_fail(model->ctx, QDISP_EUNSUPPORTED, "%s: a model from GGUF has no config.json to save", path);
-    }
     save s = {.model = model, .ctx = model->ctx, .path = qd_strdup(model->ctx, path)};
     if (!s.path) return QDISP_ENOMEM;
     for (size_t n = strlen(s.path); n > 1 && s.path[n - 1] == '/'; n--) s.path[n - 1] = 0;
