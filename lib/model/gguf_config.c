@@ -35,7 +35,6 @@ static const key_row gpt2_keys[] = {{"embedding_length", "n_embd", 'I'},
                                     {"block_count", "n_layer", 'I'},
                                     {"attention.head_count", "n_head", 'I'},
                                     {"context_length", "n_positions", 'I'},
-                                    {"feed_forward_length", "n_inner", 'i'},
                                     {"attention.layer_norm_epsilon", "layer_norm_epsilon", 'N'},
                                     {NULL, NULL, 0}};
 static const key_row neox_keys[] = {{"embedding_length", "hidden_size", 'I'},
@@ -328,6 +327,12 @@ static void phi3(maker *m) {
     if (n > 0) set(m, "original_max_position_embeddings", json_integer((json_int_t)n));
 }
 
+/* The converter writes 4 n_embd whatever it is. */
+static void gpt2(maker *m) {
+    const qdisp_tensor *up = tensor_of(m, "blk.0.ffn_up.weight");
+    if (up && up->n_dims == 2) set(m, "n_inner", json_integer((json_int_t)up->shape[0]));
+}
+
 static void gpt_neox(maker *m) {
     bool parallel = true;
     set_rope_part(m, "rotary_pct", head_dim_of(m));
@@ -376,7 +381,7 @@ static const struct {
      phi3},
     {"bloom", "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\"}", bloom_keys, NULL},
     {"gpt2", "{\"architectures\": [\"GPT2LMHeadModel\"], \"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\"}",
-     gpt2_keys, NULL},
+     gpt2_keys, gpt2},
     {"gptneox", "{\"architectures\": [\"GPTNeoXForCausalLM\"], \"model_type\": \"gpt_neox\", \"hidden_act\": \"gelu\"}",
      neox_keys, gpt_neox},
     {"falcon", "{\"architectures\": [\"FalconForCausalLM\"], \"model_type\": \"falcon\", \"alibi\": false, "
