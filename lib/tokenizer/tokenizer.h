@@ -83,10 +83,15 @@ size_t qd_grapheme_length(const char *text, size_t n);
 
 /* ---- strings to ids (vocab.c) ---- */
 
+typedef struct qd_string_slot {
+    uint32_t tag;      /* of the string's hash */
+    int32_t id_plus_1; /* 0: empty */
+} qd_string_slot;
+
 typedef struct qd_strings {
     const char **str; /* [n], NULL where there is none */
     uint32_t *len;
-    int32_t *slots; /* id + 1, 0 = empty */
+    qd_string_slot *slots;
     size_t n, n_slots;
     uint32_t max_len;
 } qd_strings;
@@ -323,6 +328,7 @@ qdisp_status qd_bpe_new(const qd_place *place, const qdisp_tokenizer *tokenizer,
 
 struct qdisp_tokenizer {
     qdisp_ctx *ctx;
+    struct qd_json_lists *lists; /* while a tokenizer.json is opened: its merges (json_lists.h); else NULL */
     unsigned n_refs;
     const qd_tokenizer_kind *kind;
     void *model;

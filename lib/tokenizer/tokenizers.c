@@ -6,6 +6,7 @@
  *
  * Untrusted input: jansson stops at 2048 levels of nesting and checks UTF-8; ids must be below the file's size in
  * bytes, so memory stays in proportion to the file. */
+#include "tokenizer/json_lists.h"
 #include "tokenizer/sources.h"
 #include <string.h>
 
@@ -18,6 +19,7 @@ typedef struct loader {
     qd_place place;
     qdisp_tokenizer *t;
     const json_t *root, *model, *vocab, *added;
+    qd_json_lists lists;
     size_t n_bytes; /* of the file */
     bool *is_added; /* [strings.n] */
 } loader;
@@ -81,19 +83,6 @@ static qdisp_status check_id(const loader *l, const char *member, const json_t *
     return QDISP_OK;
 }
 
-static qdisp_status check_entry(const loader *l, const char *token, const json_t *value, int32_t *id) {
-    char member[80];
-    char shown[41];
-    size_t n = strlen(token), cut = n < 40 ? n : 40;
-    while (cut < n && cut > 0 && ((uint8_t)token[cut] & 0xC0) == 0x80) cut--;
-    memcpy(shown, token, cut);
-    shown[cut] = 0;
-    strcpy(member, "model.vocab '");
-    strcat(member, shown);
-    strcat(member, "'");
-    return check_id(l, member, value, id);
-}
-
 /* Unigram's vocabulary: [[token, score], ...]. */
 static qdisp_status measure_list(loader *l, size_t *n_ids, size_t *n_pool) {
     const json_t *item;
@@ -112,16 +101,10 @@ static qdisp_status measure_list(loader *l, size_t *n_ids, size_t *n_pool) {
 
 /* Sizes first, so that every table is made once. */
 static qdisp_status measure(loader *l, size_t *n_ids, size_t *n_pool) {
-    const char *token;
-    json_t *value;
     int32_t id = 0;
-    *n_ids = *n_pool = 0;
+    *n_ids = (size_t)(l->lists.max_id + 1);
+    *n_pool = l->lists.vocab_bytes;
     if (json_is_array(l->vocab)) QD_TRY(measure_list(l, n_ids, n_pool));
-    json_object_foreach((json_t *)l->vocab, token, value) {
-        QD_TRY(check_entry(l, token, value, &id));
-        if ((size_t)id >= *n_ids) *n_ids = (size_t)id + 1;
-        *n_pool += strlen(token) + 1;
-    }
     const json_t *item;
     size_t i;
     json_array_foreach(l->added, i, item) {
@@ -168,18 +151,24 @@ static qdisp_status read_list(loader *l, size_t *used) {
 static qdisp_status read_vocab(loader *l, size_t *used) {
     if (json_is_array(l->vocab)) return read_list(l, used);
     qdisp_tokenizer *t = l->t;
-    const char *token;
-    json_t *value;
-    json_object_foreach((json_t *)l->vocab, token, value) {
-        int32_t id = (int32_t)json_integer_value(value);
-        size_t n = strlen(token);
+    char *at = l->lists.vocab.begin, *token;
+    for (size_t i = 0; i < l->lists.vocab.n; i++) {
+        int32_t id;
+        size_t n;
+        qd_json_vocab_next(&at, &token, &n, &id);
         char *to = t->pool + *used;
+        if (memchr(token, 0, n)) {
+            return qd_fail(l->place.ctx, QDISP_EUNSUPPORTED, "%s: model.vocab[%zu]: the token holds a NUL",
+                           l->place.file, i);
+        }
         if (t->strings.str[id]) {
             return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: model.vocab: id %d is given to '%.40s' and '%.40s'",
                            l->place.file, (int)id, t->strings.str[id], token);
         }
         memcpy(to, token, n + 1);
-        qd_strings_add(&t->strings, id, to, n); /* names of an object are unique */
+        if (!qd_strings_add(&t->strings, id, to, n)) {
+            return qd_fail(l->place.ctx, QDISP_EFORMAT, "%s: model.vocab: duplicate key '%.40s'", l->place.file, token);
+        }
         t->in_model[id] = true;
         *used += n + 1;
     }
@@ -318,7 +307,7 @@ static void read_unk(loader *l) {
 }
 
 static size_t vocab_size(const loader *l) {
-    return json_is_array(l->vocab) ? json_array_size(l->vocab) : json_object_size(l->vocab);
+    return json_is_array(l->vocab) ? json_array_size(l->vocab) : l->lists.vocab.n;
 }
 
 static qdisp_status check_members(loader *l) {
@@ -344,6 +333,9 @@ static qdisp_status check_members(loader *l) {
         return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model.vocab: %s", place->file,
                        !l->vocab ? "missing" : is_list ? "not an array" : "not an object");
     }
+    if (!is_list && !l->lists.vocab.begin) { /* only a name written with escapes is overlooked */
+        return qd_fail(place->ctx, QDISP_EUNSUPPORTED, "%s: model.vocab: its name is written otherwise", place->file);
+    }
     if (!vocab_size(l)) return qd_fail(place->ctx, QDISP_EFORMAT, "%s: model.vocab: empty", place->file);
     l->added = json_object_get(l->root, "added_tokens");
     if (l->added && !json_is_null(l->added) && !json_is_array(l->added)) {
@@ -356,6 +348,8 @@ static qdisp_status load(loader *l) {
     qdisp_tokenizer *t = l->t;
     qdisp_ctx *ctx = l->place.ctx;
     size_t n_ids, n_pool, used = 0;
+    l->n_bytes = l->lists.n_text;
+    t->lists = &l->lists;
     QD_TRY(check_members(l));
     QD_TRY(measure(l, &n_ids, &n_pool));
     QD_TRY(qd_strings_new(ctx, n_ids, &t->strings));
@@ -379,26 +373,15 @@ static qdisp_status load(loader *l) {
     return read_kind(l);
 }
 
-static qdisp_status parse(qdisp_ctx *ctx, const char *file, json_t **root, size_t *n_bytes) {
-    char *text = NULL;
-    json_error_t error;
-    QD_TRY(qd_read_file(ctx, file, QD_TOKENIZER_MAX_FILE, &text, n_bytes));
-    *root = json_loadb(text, *n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    qd_free(ctx, text);
-    if (*root) return QDISP_OK;
-    if (json_error_code(&error) == json_error_out_of_memory) {
-        return qd_fail(ctx, QDISP_ENOMEM, "%s: out of memory", file);
-    }
-    return qd_fail(ctx, QDISP_EFORMAT, "%s: line %d, column %d: %s", file, error.line, error.column, error.text);
-}
-
 static qdisp_status open_json(const qd_source_job *job) {
     json_t *root = NULL;
     loader l = {.place = {.ctx = job->ctx, .file = job->file, .member = ""}, .t = job->t};
-    qdisp_status status = parse(job->ctx, job->file, &root, &l.n_bytes);
+    qdisp_status status = qd_json_lists_read(job->ctx, job->file, QD_TOKENIZER_MAX_FILE, &l.lists, &root);
     l.root = root;
     if (status == QDISP_OK) status = load(&l);
+    l.t->lists = NULL;
     json_decref(root);
+    qd_json_lists_free(job->ctx, &l.lists);
     qd_free(job->ctx, l.is_added);
     return status;
 }
