@@ -280,7 +280,9 @@ TEST(test_a_head_that_the_config_ties) {
     if (at && file) {
         memcpy(at + strlen("\"tie_word_embeddings\": "), "true ", 5);
         qdisp_model_free(g.model);
+        g.model = NULL;
         CHECK_STATUS(qdisp_model_from_tensors(g.ctx, config, file->tensors, file->n_tensors, &g.model), QDISP_OK);
+        g.info = qdisp_model_describe(g.model);
         CHECK(check_logits(&g) == wanted);
         size_t head = qdisp_model_linear(g.model, qdisp_model_n_linears(g.model) - 1);
         CHECK_STR(qdisp_model_role(g.model, head), "head");
