@@ -1,22 +1,23 @@
 /* template.c - what the post-processor puts around a text: [CLS] x [SEP], <s> x </s>, a beginning of text.
  *
- * Only the template for one text is read. Processors in a sequence act one after another, so a later one's tokens stand
- * outside. What a processor does to offsets has no meaning here: starts are never trimmed. */
+ * Only the template for one text is read, and a sequence may hold one processor that puts tokens. What a processor does
+ * to offsets has no meaning here: starts are never trimmed. */
 #include "tokenizer/tokenizer.h"
 #include <string.h>
 
 #define MAX_TOKENS 1024 /* of a template; published ones have at most a few */
 
-typedef struct template_ids {
-    int32_t before[MAX_TOKENS], after[MAX_TOKENS];
-    size_t n_before, n_after;
-} template_ids;
-
 typedef struct reader {
     const qd_place *place;
     const qdisp_tokenizer *t;
-    template_ids ids;
+    bool framed; /* a processor has put tokens */
+    int32_t before[MAX_TOKENS], after[MAX_TOKENS];
+    size_t n_before, n_after;
 } reader;
+
+static qdisp_status unsupported(const reader *r, const char *what) {
+    return qd_fail(r->place->ctx, QDISP_EUNSUPPORTED, "%s: %s: %s", r->place->file, r->place->member, what);
+}
 
 static qdisp_status bad(const reader *r, const char *why) {
     return qd_fail(r->place->ctx, QDISP_EFORMAT, "%s: %s: %s", r->place->file, r->place->member, why);
@@ -27,18 +28,15 @@ static qdisp_status add(const reader *r, int32_t *ids, size_t *n, const json_t *
     if (!json_is_integer(id) || v < 0 || (size_t)v >= r->t->strings.n || !r->t->strings.str[v]) {
         return bad(r, "an id that is not in the vocabulary");
     }
-    if (*n == MAX_TOKENS) {
-        return qd_fail(r->place->ctx, QDISP_EUNSUPPORTED, "%s: %s: more than %d tokens", r->place->file,
-                       r->place->member, MAX_TOKENS);
-    }
+    if (*n == MAX_TOKENS) return unsupported(r, "a template of more than 1024 tokens");
     ids[(*n)++] = (int32_t)v;
     return QDISP_OK;
 }
 
 /* BertProcessing, RobertaProcessing: cls and sep are [token, id]. */
-static qdisp_status read_pair(const reader *r, const json_t *json, template_ids *own) {
-    QD_TRY(add(r, own->before, &own->n_before, json_array_get(json_object_get(json, "cls"), 1)));
-    return add(r, own->after, &own->n_after, json_array_get(json_object_get(json, "sep"), 1));
+static qdisp_status read_pair(reader *r, const json_t *json) {
+    QD_TRY(add(r, r->before, &r->n_before, json_array_get(json_object_get(json, "cls"), 1)));
+    return add(r, r->after, &r->n_after, json_array_get(json_object_get(json, "sep"), 1));
 }
 
 static qdisp_status add_special(const reader *r, const json_t *special, const json_t *piece, int32_t *ids, size_t *n) {
@@ -51,7 +49,7 @@ static qdisp_status add_special(const reader *r, const json_t *special, const js
     return QDISP_OK;
 }
 
-static qdisp_status read_template(const reader *r, const json_t *json, template_ids *own) {
+static qdisp_status read_template(reader *r, const json_t *json) {
     const json_t *single = json_object_get(json, "single"), *special = json_object_get(json, "special_tokens"), *item;
     bool seen = false;
     size_t i;
@@ -60,33 +58,16 @@ static qdisp_status read_template(const reader *r, const json_t *json, template_
         const json_t *sequence = json_object_get(item, "Sequence"), *piece = json_object_get(item, "SpecialToken");
         const char *name = json_string_value(json_object_get(sequence, "id"));
         if (piece) {
-            QD_TRY(add_special(r, special, piece, seen ? own->after : own->before,
-                               seen ? &own->n_after : &own->n_before));
+            QD_TRY(add_special(r, special, piece, seen ? r->after : r->before, seen ? &r->n_after : &r->n_before));
         } else if (!name) {
             return bad(r, "a piece that is neither Sequence nor SpecialToken");
         } else if (seen || strcmp(name, "A")) {
-            return qd_fail(r->place->ctx, QDISP_EUNSUPPORTED, "%s: %s: a template that is not one text with tokens "
-                           "around it", r->place->file, r->place->member);
+            return unsupported(r, "a template that is not one text with tokens around it");
         } else {
             seen = true;
         }
     }
     return seen ? QDISP_OK : bad(r, "a template without the text");
-}
-
-/* Puts a processor's own tokens outside what is there. */
-static qdisp_status wrap(reader *r, const template_ids *own) {
-    template_ids *ids = &r->ids;
-    if (ids->n_before + own->n_before > MAX_TOKENS || ids->n_after + own->n_after > MAX_TOKENS) {
-        return qd_fail(r->place->ctx, QDISP_EUNSUPPORTED, "%s: %s: more than %d tokens", r->place->file,
-                       r->place->member, MAX_TOKENS);
-    }
-    memmove(ids->before + own->n_before, ids->before, ids->n_before * sizeof *ids->before);
-    memcpy(ids->before, own->before, own->n_before * sizeof *ids->before);
-    memcpy(ids->after + ids->n_after, own->after, own->n_after * sizeof *ids->after);
-    ids->n_before += own->n_before;
-    ids->n_after += own->n_after;
-    return QDISP_OK;
 }
 
 static qdisp_status read_processor(reader *r, const json_t *json, int depth) {
@@ -96,10 +77,7 @@ static qdisp_status read_processor(reader *r, const json_t *json, int depth) {
     if (!strcmp(type, "Sequence")) {
         const json_t *list = json_object_get(json, "processors"), *item;
         if (!json_is_array(list)) return bad(r, "processors: not an array");
-        if (depth >= QD_TOKENIZER_MAX_NESTING) {
-            return qd_fail(r->place->ctx, QDISP_EUNSUPPORTED, "%s: %s: nested more than %d deep", r->place->file,
-                           r->place->member, QD_TOKENIZER_MAX_NESTING);
-        }
+        if (depth >= QD_TOKENIZER_MAX_NESTING) return unsupported(r, "nested more than 8 deep");
         json_array_foreach(list, i, item) QD_TRY(read_processor(r, item, depth + 1));
         return QDISP_OK;
     }
@@ -109,12 +87,9 @@ static qdisp_status read_processor(reader *r, const json_t *json, int depth) {
         return qd_fail(r->place->ctx, QDISP_EUNSUPPORTED, "%s: %s: type '%.40s'", r->place->file, r->place->member,
                        type);
     }
-    template_ids *own = qd_alloc(r->place->ctx, 1, sizeof *own);
-    if (!own) return QDISP_ENOMEM;
-    qdisp_status status = is_template ? read_template(r, json, own) : read_pair(r, json, own);
-    if (status == QDISP_OK) status = wrap(r, own);
-    qd_free(r->place->ctx, own);
-    return status;
+    if (r->framed) return unsupported(r, "a second processor that puts tokens around the text");
+    r->framed = true;
+    return is_template ? read_template(r, json) : read_pair(r, json);
 }
 
 qdisp_status qd_template_make(qdisp_tokenizer *t, const int32_t *before, size_t n_before, const int32_t *after,
@@ -138,7 +113,7 @@ qdisp_status qd_template_read(const qd_place *place, qdisp_tokenizer *t, const j
     r->t = t;
     qdisp_status status = read_processor(r, json, 0);
     if (status == QDISP_OK) {
-        status = qd_template_make(t, r->ids.before, r->ids.n_before, r->ids.after, r->ids.n_after);
+        status = qd_template_make(t, r->before, r->n_before, r->after, r->n_after);
     }
     qd_free(place->ctx, r);
     return status;
