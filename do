@@ -116,6 +116,9 @@ interop)
     .venv-interop/bin/python -m pip install --quiet --disable-pip-version-check torch transformers tokenizers
     .venv-interop/bin/python test/interop/check_transformers.py build/lib/qdisp examples/data/model examples/data/text
     .venv-interop/bin/python test/interop/check_archs.py build/lib/libqdisp.so.0
+    .venv-interop/bin/python -m pip install --quiet --disable-pip-version-check sentencepiece cffi numpy
+    QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0 \
+        .venv-interop/bin/python test/interop/check_tokenizers.py .venv-interop/tokenizers examples/data/text
     ;;
 fuzz)
     install_packages
