@@ -1,4 +1,5 @@
-"""Makes test/golden/torch: checkpoints by torch.save, and what torch reads from them.
+"""Makes test/golden/torch: checkpoints by torch.save, and what torch reads from them; and bloom_f32 once more as a
+folder whose matrices are transposed views.
 
     python test/golden/make_torch.py
 
@@ -6,9 +7,10 @@ Made with torch 2.15.0 and safetensors. values.safetensors holds every float ten
 """
 import collections
 import pathlib
+import shutil
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 OUT = pathlib.Path(__file__).resolve().parent / "torch"
 
@@ -36,6 +38,11 @@ def main():
                 "model": {"encoder": {"weight": w[:2, :3].clone()}, "bias": torch.ones(2)},
                 "optimizer": {"state": {0: {"exp_avg": w[:2, :2].clone()}}}}, OUT / "nested.bin", pickle_protocol=4)
     torch.save({"weight": torch.ones(2)}, OUT / "legacy.bin", _use_new_zipfile_serialization=False)
+    bloom = OUT.parent / "bloom_f32"
+    (OUT / "bloom").mkdir(exist_ok=True)
+    shutil.copy(bloom / "config.json", OUT / "bloom" / "config.json")
+    weights = {n: t.t().contiguous().t() if t.dim() == 2 else t for n, t in load_file(bloom / "model.safetensors").items()}
+    torch.save(weights, OUT / "bloom" / "pytorch_model.bin")
 
 
 main()

@@ -89,6 +89,28 @@ static qdisp_status open_gguf(inputs *in) {
     qd_tensor_file_free(file);
     return status;
 }
+static qdisp_status open_paths(inputs *in, const char *const *paths) {
+    qdisp_status status = QDISP_OK;
+    for (; *paths && status == QDISP_OK; paths++) {
+        qd_tensor_file *file = NULL;
+        status = qd_weights_open(in->ctx, *paths, &file);
+        qd_tensor_file_free(file);
+    }
+    return status;
+}
+static qdisp_status open_torch(inputs *in) {
+    return open_paths(in, (const char *const[]){QDISP_ROOT "/test/golden/torch/views.bin",
+                                                QDISP_ROOT "/test/golden/torch/nested.bin", NULL});
+}
+static qdisp_status open_shards(inputs *in) {
+    return open_paths(in, (const char *const[]){in_folder("model/model.safetensors.index.json"), NULL});
+}
+#define QUANTIZED QDISP_ROOT "/test/golden/quantized/"
+static qdisp_status open_quantized(inputs *in) {
+    return open_paths(in, (const char *const[]){QUANTIZED "gptq_v2", QUANTIZED "awq_gemv", QUANTIZED "ct_fp4",
+                                                QUANTIZED "ct_naive", QUANTIZED "bnb_4bit", QUANTIZED "bnb_int8",
+                                                QUANTIZED "fp8", NULL});
+}
 static qdisp_status open_tokenizer(inputs *in) {
     return qdisp_tokenizer_open(in->ctx, in_folder("tokenizer.json"), &in->tokenizer);
 }
@@ -389,6 +411,9 @@ static void try_job(const char *name, qdisp_status (*job)(inputs *), qdisp_statu
 JOB(open_model, NULL)
 JOB(open_folder, NULL)
 JOB(open_gguf, NULL)
+JOB(open_torch, NULL)
+JOB(open_shards, NULL)
+JOB(open_quantized, NULL)
 JOB(open_tokenizer, NULL)
 JOB(open_corpus, NULL)
 JOB(open_corpus_folder, NULL)
@@ -438,9 +463,15 @@ int main(void) {
     CHECK_STATUS(qdisp_model_save(model, in_folder("model")), QDISP_OK);
     qdisp_model_free(model);
     qdisp_ctx_free(ctx);
+    FILE *index = fopen(in_folder("model/model.safetensors.index.json"), "wb");
+    fputs("{\"weight_map\": {\"transformer.ln_f.bias\": \"model.safetensors\"}}", index);
+    fclose(index);
     RUN(open_model_out_of_memory);
     RUN(open_folder_out_of_memory);
     RUN(open_gguf_out_of_memory);
+    RUN(open_torch_out_of_memory);
+    RUN(open_shards_out_of_memory);
+    RUN(open_quantized_out_of_memory);
     RUN(open_tokenizer_out_of_memory);
     RUN(open_corpus_out_of_memory);
     RUN(open_corpus_folder_out_of_memory);
