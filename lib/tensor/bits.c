@@ -47,8 +47,9 @@ static unsigned plane_code(const qd_bits *b, size_t lane, size_t i) {
     return code;
 }
 
+static const uint8_t awq_place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+
 unsigned qd_bits_at(const qd_bits *b, size_t lane, size_t i) {
-    static const uint8_t awq_place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
     uint32_t mask = (1u << b->bits) - 1;
     size_t per_word = 32 / b->bits;
     if (b->order == QD_BITS_PLANES) return plane_code(b, lane, i);
@@ -95,14 +96,32 @@ static void values_along(const qd_quantized *q, const qd_kernels *kernels, size_
     }
 }
 
-/* All others, a code at a time; neighbours of a row lie in one word of AWQ, so rows are the inner loop. */
+/* AWQ: eight neighbouring rows lie in the words of a column, which are gathered once for them. */
+static void values_awq(const qd_quantized *q, const qd_kernels *kernels, size_t row, size_t n_rows, size_t first,
+                       size_t n, float *out) {
+    const qd_bits *b = &q->codes;
+    uint32_t words[CHUNK];
+    int8_t codes[CHUNK];
+    for (size_t done = 0; done < n; done += CHUNK) {
+        size_t m = n - done < CHUNK ? n - done : CHUNK;
+        for (size_t r = 0; r < n_rows; r++) {
+            if (r == 0 || (row + r) % 8 == 0) {
+                for (size_t i = 0; i < m; i++) words[i] = word_at(word_address(b, first + done + i, (row + r) / 8));
+            }
+            unsigned shift = 4u * awq_place[(row + r) % 8];
+            for (size_t i = 0; i < m; i++) codes[i] = (int8_t)((int)(words[i] >> shift & 15) - 8);
+            kernels->scale_codes(codes, m, 1, out + r * n + done);
+        }
+    }
+}
+
+/* All others, a code at a time. */
 static void values_any(const qd_quantized *q, size_t row, size_t n_rows, size_t first, size_t n, float *out) {
     const qd_bits *b = &q->codes;
     float half = (float)(1u << (b->bits - 1));
     for (size_t i = 0; i < n; i++) {
         for (size_t r = 0; r < n_rows; r++) {
-            unsigned code = q->is_column ? qd_bits_at(b, first + i, row + r) : qd_bits_at(b, row + r, first + i);
-            out[r * n + i] = (float)code - half;
+            out[r * n + i] = (float)qd_bits_at(b, row + r, first + i) - half;
         }
     }
 }
@@ -170,11 +189,17 @@ static void scale_each(const qd_quantized *q, const qd_kernels *kernels, size_t 
     }
 }
 
-static void round_values(const qd_quantized *q, const qd_kernels *kernels, size_t n, float *x) {
-    for (size_t i = 0; q->factor != 0 && i < n; i++) x[i] *= q->factor;
-    if (q->base.value == QDISP_DTYPE_F16) kernels->round_f16(x, n, x);
-    if (q->base.value != QDISP_DTYPE_BF16) return;
-    for (size_t i = 0; i < n; i++) x[i] = qd_bf16_to_f32(qd_f32_to_bf16(x[i]));
+void qd_round_values(const qd_kernels *kernels, qdisp_dtype dtype, size_t n, float *x) {
+    if (dtype == QDISP_DTYPE_F16) kernels->round_f16(x, n, x);
+    if (dtype != QDISP_DTYPE_BF16) return;
+    for (size_t i = 0; i < n; i++) { /* qd_f32_to_bf16, without branches for the compiler's sake */
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        uint32_t is_nan = (int32_t)(bits & 0x7fffffff) > 0x7f800000;
+        uint32_t add = is_nan ? 0 : 0x7fff + (bits >> 16 & 1);
+        bits = ((bits + add) | is_nan << 22) & 0xffff0000;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
 }
 
 static void read_panel(const qd_quantized *q, const qd_kernels *kernels, size_t row, size_t n_rows, size_t first,
@@ -183,6 +208,8 @@ static void read_panel(const qd_quantized *q, const qd_kernels *kernels, size_t 
         values_of_floats(q, kernels, row * q->base.n_columns + first, n_rows * n, out);
     } else if (!q->is_column && q->codes.order == QD_BITS_DENSE) {
         values_along(q, kernels, row, n_rows, first, n, out);
+    } else if (q->is_column) {
+        values_awq(q, kernels, row, n_rows, first, n, out);
     } else {
         values_any(q, row, n_rows, first, n, out);
     }
@@ -190,7 +217,8 @@ static void read_panel(const qd_quantized *q, const qd_kernels *kernels, size_t 
         if (q->g_idx) scale_each(q, kernels, row + r, first, n, out + r * n);
         else scale_runs(q, kernels, row + r, first, n, out + r * n);
     }
-    round_values(q, kernels, n_rows * n, out);
+    for (size_t i = 0; q->factor != 0 && i < n_rows * n; i++) out[i] *= q->factor;
+    qd_round_values(kernels, q->base.value, n_rows * n, out);
 }
 
 void qd_quantized_read(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out) {

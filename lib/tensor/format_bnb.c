@@ -42,9 +42,7 @@ static void read_nibbles(const qd_packed *packed, const qd_kernels *kernels, siz
             out[i] = values[m->codes[at / 2] >> (at % 2 ? 0 : 4) & 15];
         }
     }
-    if (packed->value == QDISP_DTYPE_F16) kernels->round_f16(out, n, out);
-    if (packed->value != QDISP_DTYPE_BF16) return;
-    for (size_t i = 0; i < n; i++) out[i] = qd_bf16_to_f32(qd_f32_to_bf16(out[i]));
+    qd_round_values(kernels, packed->value, n, out);
 }
 
 /* A part of n elements, whatever its shape. */

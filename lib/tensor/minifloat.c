@@ -54,10 +54,14 @@ static void read_bytes(const qd_packed *packed, const qd_kernels *kernels, size_
 static void read_nibbles(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out) {
     const minifloats *m = (const minifloats *)packed;
     (void)kernels;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = first + i;
-        out[i] = m->values[m->data[at / 2] >> (at % 2 * 4) & 15];
+    size_t i = 0;
+    if (first % 2 && n > 0) out[i++] = m->values[m->data[first / 2] >> 4];
+    const uint8_t *pairs = m->data + (first + i) / 2;
+    for (; i + 2 <= n; i += 2, pairs++) {
+        out[i] = m->values[*pairs & 15];
+        out[i + 1] = m->values[*pairs >> 4];
     }
+    if (i < n) out[i] = m->values[*pairs & 15];
 }
 
 unsigned qd_minifloat_bits(const char *name) {

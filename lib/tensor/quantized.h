@@ -43,7 +43,7 @@ typedef enum qd_zeros_kind {
 typedef struct qd_quantized {
     qd_packed base;
     qd_bits codes; /* bits = 0: `values` are the codes */
-    bool is_column; /* the streams of codes: a row of the file's matrix is an input, not an output */
+    bool is_column; /* AWQ: a stream of codes is an input's, over the outputs; else it is an output's */
     const void *values;
     qdisp_dtype values_dtype; /* I8 or of qd_load_f32 */
     /* scale of row r and group g: element (r / row_block) * scale_row + g * scale_group */
@@ -61,6 +61,8 @@ typedef struct qd_quantized {
     size_t group_size, n_groups;
 } qd_quantized;
 
+/* x[n] to the nearest values of F16 or BF16, ties to even; of F32 as they are. */
+void qd_round_values(const qd_kernels *kernels, qdisp_dtype dtype, size_t n, float *x);
 /* The reader of such a matrix. */
 void qd_quantized_read(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out);
 
