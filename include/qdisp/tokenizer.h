@@ -20,8 +20,12 @@ typedef struct qdisp_tokenizer qdisp_tokenizer;
  *                        p50k_base 50280, cl100k_base 100256, o200k_base 199998, llama3 128000, qwen 151643), or of the
  *                        one named by "NAME:PATH" or by options; with another number of ranks a named encoding lends
  *                        its pattern alone. Ids are those of tiktoken with allowed_special="all"
- *   GGUF                 tokenizer.ggml.model "gpt2" with the pre-tokenizers that tokenizer.ggml.pre names; ids are
- *                        llama.cpp's. What add_bos_token and add_eos_token add is the template
+ *   SentencePiece .model unigram, bpe, word and char. Ids are those of the sentencepiece library 0.2.3: control pieces
+ *                        are not recognized in text, and there is no template
+ *   GGUF                 tokenizer.ggml.model "gpt2" with the pre-tokenizers that tokenizer.ggml.pre names, "llama",
+ *                        "t5", "bert". Ids are llama.cpp's with special tokens parsed; for bert Hugging Face's, from
+ *                        which llama.cpp departs where accents are stripped. What llama.cpp adds around a text is the
+ *                        template
  * or a folder with tokenizer.json, else tokenizer.model, spiece.model, sentencepiece.bpe.model, sentencepiece.model,
  * tiktoken.model, else one file that ends in .tiktoken, .model or .gguf.
  * Errors: ENOTFOUND, EIO, EINVAL (a folder with several), EFORMAT (file, place and reason), EUNSUPPORTED (names the

@@ -18,6 +18,7 @@ typedef struct qd_merge_table {
     uint64_t *filter; /* bits */
     unsigned slot_shift, filter_shift;
     int32_t *ids;     /* what a merge gives, by its rank */
+    uint32_t *ties;   /* NULL, or the rank that pairs are compared by where several tokens share one */
 } qd_merge_table;
 
 qdisp_status qd_merge_table_new(qdisp_ctx *ctx, const qd_merges *merges, qd_merge_table *out);

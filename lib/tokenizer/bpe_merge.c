@@ -1,5 +1,6 @@
 /* bpe_merge.c - the table of merges and the two ways of merging: a scan for short words, a heap for long ones. */
 #include "tokenizer/bpe.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define FILTER_BITS_A_PAIR 6 /* at least, and at most twice that */
@@ -20,29 +21,90 @@ static void insert(qd_merge_table *t, const qd_merge *m) {
     t->ids[m->rank] = m->id;
 }
 
-qdisp_status qd_merge_table_new(qdisp_ctx *ctx, const qd_merges *merges, qd_merge_table *out) {
+/* Whether every rank gives one token, as the table has it; ids[n_ranks] are filled. */
+static bool one_id_a_rank(const qd_merges *merges, int32_t *ids, size_t n_ranks) {
+    for (size_t i = 0; i < n_ranks; i++) ids[i] = -1;
+    for (size_t i = 0; i < merges->n; i++) {
+        int32_t *id = &ids[merges->items[i].rank];
+        if (*id >= 0 && *id != merges->items[i].id) return false;
+        *id = merges->items[i].id;
+    }
+    return true;
+}
+
+static int compare_merges(const void *a, const void *b) {
+    const qd_merge *x = a, *y = b;
+    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* A copy of the merges with a rank a token; table->ties gives the ranks that were the same their first one back. */
+static qdisp_status separate_ties(qdisp_ctx *ctx, const qd_merges *merges, qd_merge_table *t, qd_merges *out) {
+    uint32_t rank = 0, first = 0;
+    out->items = qd_alloc(ctx, merges->n, sizeof *out->items);
+    t->ties = qd_alloc(ctx, merges->n, sizeof *t->ties);
+    if (!out->items || !t->ties) return QDISP_ENOMEM;
+    memcpy(out->items, merges->items, merges->n * sizeof *out->items);
+    qsort(out->items, merges->n, sizeof *out->items, compare_merges);
+    for (size_t i = 0, given = 0; i < merges->n; i++) {
+        qd_merge *m = &out->items[i];
+        bool same_rank = i && m->rank == given;
+        if (i && (!same_rank || m->id != m[-1].id)) rank++;
+        if (!same_rank) first = rank;
+        given = m->rank;
+        m->rank = rank;
+        t->ties[rank] = first;
+    }
+    out->n = merges->n;
+    return QDISP_OK;
+}
+
+static qdisp_status fill_table(qdisp_ctx *ctx, const qd_merges *merges, qd_merge_table *t) {
     uint32_t n_ranks = 0;
+    qd_merges own = {0};
+    qdisp_status status = QDISP_OK;
     for (size_t i = 0; i < merges->n; i++) {
         if (merges->items[i].rank >= n_ranks) n_ranks = merges->items[i].rank + 1;
     }
+    if (n_ranks < merges->n) n_ranks = (uint32_t)merges->n;
+    t->slots = qd_alloc(ctx, (size_t)1 << (64 - t->slot_shift), sizeof *t->slots);
+    t->filter = qd_alloc(ctx, (((size_t)1 << (64 - t->filter_shift)) + 63) / 64, sizeof *t->filter);
+    t->ids = qd_alloc(ctx, n_ranks + 1, sizeof *t->ids);
+    if (!t->slots || !t->filter || !t->ids) return QDISP_ENOMEM;
+    if (!one_id_a_rank(merges, t->ids, n_ranks)) {
+        status = separate_ties(ctx, merges, t, &own);
+        merges = &own;
+    }
+    for (size_t i = 0; status == QDISP_OK && i < merges->n; i++) insert(t, &merges->items[i]);
+    qd_free(ctx, own.items);
+    return status;
+}
+
+qdisp_status qd_merge_table_new(qdisp_ctx *ctx, const qd_merges *merges, qd_merge_table *out) {
     qd_merge_table t = {.slot_shift = shift_for(merges->n * 2),
                         .filter_shift = shift_for(merges->n * FILTER_BITS_A_PAIR)};
-    t.slots = qd_alloc(ctx, (size_t)1 << (64 - t.slot_shift), sizeof *t.slots);
-    t.filter = qd_alloc(ctx, (((size_t)1 << (64 - t.filter_shift)) + 63) / 64, sizeof *t.filter);
-    t.ids = qd_alloc(ctx, n_ranks + 1, sizeof *t.ids);
-    if (!t.slots || !t.filter || !t.ids) {
-        qd_merge_table_free(ctx, &t);
-        return QDISP_ENOMEM;
-    }
-    for (size_t i = 0; i < merges->n; i++) insert(&t, &merges->items[i]);
-    *out = t;
-    return QDISP_OK;
+    qdisp_status status = fill_table(ctx, merges, &t);
+    if (status == QDISP_OK) *out = t;
+    else qd_merge_table_free(ctx, &t);
+    return status;
 }
 
 void qd_merge_table_free(qdisp_ctx *ctx, qd_merge_table *table) {
     qd_free(ctx, table->slots);
     qd_free(ctx, table->filter);
     qd_free(ctx, table->ids);
+    qd_free(ctx, table->ties);
+}
+
+/* The rank by which pairs are compared, QD_NO_RANK if this is none. */
+static uint32_t order_of(const qd_merge_table *table, int32_t left, int32_t right) {
+    uint32_t rank = qd_merge_find(table, left, right);
+    return table->ties && rank != QD_NO_RANK ? table->ties[rank] : rank;
+}
+
+/* What a pair of that order merges to. */
+static int32_t result_of(const qd_merge_table *table, uint32_t order, int32_t left, int32_t right) {
+    return table->ids[table->ties ? qd_merge_find(table, left, right) : order];
 }
 
 /* ---- short words: the lowest of rank << 6 | place ---- */
@@ -51,7 +113,7 @@ void qd_merge_table_free(qdisp_ctx *ctx, qd_merge_table *table) {
 _Static_assert(QD_BPE_SHORT == 1 << PLACE_BITS && PLACE_BITS + QD_MERGE_RANK_BITS < 31, "a key is a positive int32_t");
 
 static int32_t key_of(const qd_merge_table *table, const int32_t *ids, size_t left, size_t right) {
-    uint32_t rank = qd_merge_find(table, ids[left], ids[right]);
+    uint32_t rank = order_of(table, ids[left], ids[right]);
     return rank == QD_NO_RANK ? INT32_MAX : (int32_t)(rank << PLACE_BITS | left);
 }
 
@@ -69,7 +131,7 @@ size_t qd_bpe_merge_short(const qd_merge_table *table, int32_t *ids, uint32_t *s
         for (size_t i = 0; i < n_keys; i++) best = keys[i] < best ? keys[i] : best;
         if (best == INT32_MAX) break;
         size_t left = (size_t)best & (QD_BPE_SHORT - 1), right = next[left], behind = next[right];
-        ids[left] = table->ids[best >> PLACE_BITS];
+        ids[left] = result_of(table, (uint32_t)best >> PLACE_BITS, ids[left], ids[right]);
         next[left] = (uint8_t)behind;
         prev[behind] = (uint8_t)left;
         keys[right] = INT32_MAX;
@@ -107,7 +169,7 @@ static void sift_down(uint64_t *heap, size_t n, size_t i, uint64_t key) {
 
 static qdisp_status push_pair(qd_encoder *e, size_t *n_heap, const qd_merge_table *table, const int32_t *ids,
                               uint32_t left, uint32_t right) {
-    uint32_t rank = qd_merge_find(table, ids[left], ids[right]);
+    uint32_t rank = order_of(table, ids[left], ids[right]);
     if (rank == QD_NO_RANK) return QDISP_OK;
     QD_TRY(qd_grow(e->ctx, &e->heap, &e->cap_heap, *n_heap + 1, sizeof(uint64_t)));
     sift_up(e->heap, *n_heap, (uint64_t)rank << 32 | left);
@@ -138,8 +200,8 @@ qdisp_status qd_bpe_merge_long(qd_encoder *e, const qd_merge_table *table, int32
         if (n_heap) sift_down(heap, n_heap, 0, heap[n_heap]);
         uint32_t left = (uint32_t)top, right = at.next[left];
         if (right == left || right == NONE) continue;
-        if (qd_merge_find(table, ids[left], ids[right]) != top >> 32) continue; /* the pair has changed since */
-        ids[left] = table->ids[top >> 32];
+        if (order_of(table, ids[left], ids[right]) != top >> 32) continue; /* the pair has changed since */
+        ids[left] = result_of(table, (uint32_t)(top >> 32), ids[left], ids[right]);
         at.next[left] = at.next[right];
         at.next[right] = right;
         if (at.next[left] != NONE) at.prev[at.next[left]] = left;

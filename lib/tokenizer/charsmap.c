@@ -60,6 +60,30 @@ static found look_up(const qd_charsmap *map, const uint8_t *s, size_t n, const c
     return NOT_FOUND;
 }
 
+bool qd_charsmap_longest(const qd_charsmap *map, const uint8_t *s, size_t n, size_t *len, const char **out,
+                         size_t *n_out) {
+    uint32_t unit = unit_at(map, 0);
+    size_t at = offset_of(unit), value = 0;
+    *len = 0;
+    for (size_t i = 0; i < n && s[i]; i++) {
+        at ^= s[i];
+        if (at >= map->n_units) return false;
+        unit = unit_at(map, at);
+        if ((unit & (1u << 31 | 0xFFu)) != s[i]) break;
+        at ^= offset_of(unit);
+        if (!(unit >> 8 & 1)) continue;
+        if (at >= map->n_units) return false;
+        value = unit_at(map, at) & 0x7FFFFFFFu;
+        *len = i + 1;
+    }
+    return !*len || replacement_at(map, value, out, n_out) == FOUND;
+}
+
+bool qd_charsmap_begins(const qd_charsmap *map, uint8_t byte) {
+    size_t at = offset_of(unit_at(map, 0)) ^ byte;
+    return at < map->n_units && (unit_at(map, at) & (1u << 31 | 0xFFu)) == byte;
+}
+
 /* ---- reading ---- */
 
 static qdisp_status bad(const qd_place *place, const char *why) {

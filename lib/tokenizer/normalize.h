@@ -23,5 +23,11 @@ void qd_charsmap_free(qdisp_ctx *ctx, qd_charsmap *map);
 /* As qd_normalize_form. Errors: EFORMAT (the map leads outside itself), ENOMEM. */
 qdisp_status qd_charsmap_apply(qd_encoder *encoder, const qd_charsmap *map, const qd_text *text, size_t begin,
                                size_t end, qd_text *to, bool *changed);
+/* The longest entry that s[n] begins with, as SentencePiece has it: *len its bytes, 0 if there is none; *out[*n_out]
+ * what it stands for, whole characters. false: the map leads outside itself. */
+bool qd_charsmap_longest(const qd_charsmap *map, const uint8_t *s, size_t n, size_t *len, const char **out,
+                         size_t *n_out);
+/* Whether any entry begins with the byte. */
+bool qd_charsmap_begins(const qd_charsmap *map, uint8_t byte);
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* The first that matches; tokenizer.json last, as its parser says best what is wrong with any other text. */
-static const qd_source *const SOURCES[] = {&qd_source_gguf, &qd_source_tiktoken,
+static const qd_source *const SOURCES[] = {&qd_source_gguf, &qd_source_sentencepiece, &qd_source_tiktoken,
                                            &qd_source_json};
 
 /* What a folder may hold, the best first. */

@@ -1,8 +1,10 @@
 /* Tokenizers from other files than tokenizer.json: told by content, their options, small vocabularies by hand. */
 #include "base/base.h"
+#include "golden.h"
 #include "harness.h"
 #include "tokenizer/tokenizer.h"
 
+#include <qdisp/corpus.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -133,6 +135,131 @@ TEST(a_folder_with_one_of_them) {
     CHECK(!t);
 }
 
+/* ---- SentencePiece, against its library (golden/make_sentencepiece.py) ---- */
+
+#define MAX_TEXTS 80
+static char odd[MAX_TEXTS][512];
+static size_t n_odd_bytes[MAX_TEXTS], n_odd;
+
+static int32_t ids[1 << 16];
+
+static uint64_t fnv(uint64_t h, uint64_t value) {
+    for (int k = 0; k < 4; k++) h = (h ^ (value >> (8 * k) & 0xFF)) * 0x100000001B3u;
+    return h;
+}
+
+static void keep_text(const golden *g) {
+    size_t i = (size_t)atoi(g->word + 5), n = 0;
+    if (i >= MAX_TEXTS) exit(1);
+    for (size_t k = 0; k < g->n; k++) n += qd_utf8_put((int32_t)g->v[k], (uint8_t *)odd[i] + n);
+    n_odd_bytes[i] = n;
+    if (i >= n_odd) n_odd = i + 1;
+}
+
+static void check_odd(const qdisp_tokenizer *t, const golden *g, size_t i) {
+    size_t n = 0, n_bytes = 0;
+    char out[2048];
+    CHECK_STATUS(qdisp_tokenizer_encode(t, odd[i], n_odd_bytes[i], ids, NULL, 1 << 16, &n), QDISP_OK);
+    bool same = n == g->n;
+    for (size_t k = 0; same && k < n; k++) same = ids[k] == (int32_t)g->v[k];
+    if (!same) {
+        harness_bad = 1;
+        printf("%s:", g->word);
+        for (size_t k = 0; k < n; k++) printf(" %d", (int)ids[k]);
+        printf("\n");
+    }
+    CHECK_STATUS(qdisp_tokenizer_decode(t, ids, n, 0, out, sizeof out, &n_bytes), QDISP_OK);
+    CHECK(n_bytes <= sizeof out && qd_utf8_check(out, n_bytes) == n_bytes);
+}
+
+static void check_language(const qdisp_tokenizer *t, const golden *g, const char *tag) {
+    qdisp_corpus *corpus = NULL;
+    size_t n_all = 0, starts_bad = 0;
+    static int32_t all[1 << 18];
+    static size_t starts[1 << 16];
+    CHECK_STATUS(qdisp_corpus_open(ctx, QDISP_ROOT "/examples/data/text", tag, &corpus), QDISP_OK);
+    for (size_t i = 0; i < qdisp_corpus_n_lines(corpus); i++) {
+        size_t n_bytes, n = 0;
+        const char *line = qdisp_corpus_line(corpus, 0, i, &n_bytes);
+        CHECK_STATUS(qdisp_tokenizer_encode(t, line, n_bytes, ids, starts, 1 << 16, &n), QDISP_OK);
+        for (size_t k = 0; k < n; k++) starts_bad += starts[k] >= n_bytes || (k && starts[k] < starts[k - 1]);
+        memcpy(all + n_all, ids, n * sizeof *ids);
+        n_all += n;
+    }
+    uint64_t h = fnv(0xCBF29CE484222325u, n_all);
+    for (size_t k = 0; k < n_all; k++) h = fnv(h, (uint64_t)all[k]);
+    CHECK(starts_bad == 0);
+    if (n_all != (size_t)g->v[0] || (double)(h >> 16) != g->v[1]) {
+        harness_bad = 1;
+        printf("%s: %zu tokens, expected %.0f, or other ids\n", g->word, n_all, g->v[0]);
+    }
+    qdisp_corpus_free(corpus);
+}
+
+/* KIND/NAME/WHAT: the tokenizer that the line is about, opened when the name changes. */
+static void check_golden(const char *file, const char *pattern, int expected) {
+    static golden g;
+    qdisp_tokenizer *t = NULL;
+    char name[64] = "";
+    int n_rows = 0;
+    n_odd = 0;
+    if (!golden_open(&g, file)) exit(1);
+    while (golden_next(&g)) {
+        char word[64], *kind = word, *of, *what;
+        strcpy(word, g.word);
+        if (!strncmp(word, "text/", 5)) {
+            keep_text(&g);
+            continue;
+        }
+        of = strchr(word, '/');
+        what = of ? strchr(of + 1, '/') : NULL;
+        if (!what) exit(1);
+        *of++ = *what++ = 0;
+        if (strcmp(name, of)) {
+            char path[256];
+            qdisp_tokenizer_free(t);
+            t = NULL;
+            strcpy(name, of);
+            snprintf(path, sizeof path, pattern, name);
+            CHECK_STATUS(qdisp_tokenizer_open(ctx, path, &t), QDISP_OK);
+            if (!t) printf("%s\n", qdisp_ctx_error(ctx)), exit(1);
+        }
+        if (!strcmp(kind, "ids")) check_odd(t, &g, (size_t)atoi(what));
+        else check_language(t, &g, what);
+        n_rows++;
+    }
+    qdisp_tokenizer_free(t);
+    if (n_rows != expected) {
+        harness_bad = 1;
+        printf("%s: %d lines, expected %d\n", file, n_rows, expected);
+    }
+}
+
+TEST(sentencepiece_ids_are_the_librarys) {
+    check_golden("sentencepiece.txt", QDISP_ROOT "/test/golden/sentencepiece/%s.model", 847);
+}
+
+static void check_decoded(const char *model, const char *text, const char *expected) {
+    char path[256], out[256];
+    qdisp_tokenizer *t = NULL;
+    size_t n = 0, n_bytes = 0;
+    snprintf(path, sizeof path, QDISP_ROOT "/test/golden/sentencepiece/%s.model", model);
+    CHECK_STATUS(qdisp_tokenizer_open(ctx, path, &t), QDISP_OK);
+    CHECK_STATUS(qdisp_tokenizer_encode(t, text, strlen(text), ids, NULL, 1 << 16, &n), QDISP_OK);
+    CHECK_STATUS(qdisp_tokenizer_decode(t, ids, n, 0, out, sizeof out - 1, &n_bytes), QDISP_OK);
+    out[n_bytes] = 0;
+    CHECK_STR(out, expected);
+    qdisp_tokenizer_free(t);
+}
+
+TEST(sentencepiece_decoding_is_the_librarys) {
+    check_decoded("bpe", "  the   cat ", "the cat");
+    check_decoded("bpe_bytes", "  the   \xE2\x9B\xB5 cat ", "  the   \xE2\x9B\xB5 cat ");
+    check_decoded("bpe", "\xE2\x9B\xB5 cat", " \xE2\x81\x87 " " c" "at");
+    check_decoded("unigram_suffix", "the cat", "the cat ");
+    check_decoded("unigram_user", "the<sep>cat", "the<sep>cat");
+}
+
 int main(void) {
     snprintf(folder, sizeof folder, "/tmp/qdisp-sources-XXXXXX");
     if (!mkdtemp(folder)) return 1;
@@ -142,6 +269,8 @@ int main(void) {
     RUN(tiktoken_special_tokens);
     RUN(options_are_for_their_kind);
     RUN(a_folder_with_one_of_them);
+    RUN(sentencepiece_ids_are_the_librarys);
+    RUN(sentencepiece_decoding_is_the_librarys);
     qdisp_ctx_free(ctx);
     char command[128];
     snprintf(command, sizeof command, "rm -r '%s'", folder);

@@ -17,7 +17,7 @@ class Tokenizer:
     """An immutable tokenizer, identical to the model's own; any number of threads may use it at once.
 
     Args:
-        path: a tokenizer.json, a GGUF model, tiktoken's ranks, or a folder that holds one of them.
+        path: a tokenizer.json, a SentencePiece .model, a GGUF model, tiktoken's ranks, or a folder that holds one.
         encoding: for tiktoken's ranks, which do not name it: "cl100k_base" and the like; None: told by their number.
         special_tokens: for tiktoken's ranks: ids by token, besides those of the encoding.
 
