@@ -99,8 +99,8 @@ static int run(int argc, const char **argv) {
         POPT_TABLEEND};
     int rc = cli_parse(argc, argv, table, "tokenize TOKENIZER --text FILE [--decode]",
                        "The tokens of a text: id, the byte where each begins, the token's string in the vocabulary.\n"
-                       "TOKENIZER: a tokenizer.json, a SentencePiece .model, a GGUF model, tiktoken's ranks (cl100k_base:FILE\n"
-                       "names an encoding), or a folder that holds one of them.",
+                       "TOKENIZER: a tokenizer.json, a SentencePiece .model, a GGUF model, tiktoken's ranks\n"
+                       "(cl100k_base:FILE names an encoding), or a folder that holds one of them.",
                        args, 1, 1);
     if (rc >= 0) return rc;
     if (!path) {

@@ -172,7 +172,8 @@ static qdisp_status open_gpt2(reader *r) {
 static qdisp_status read_scores(reader *r) {
     const qd_gguf_value *scores = qd_gguf_find(r->gguf, KEY("scores"));
     if (!scores || !scores->is_array || scores->n < r->tokens->n) {
-        return refuse(r, QDISP_EFORMAT, KEY("scores"), scores ? "not an array as long as that of the tokens" : "missing");
+        return refuse(r, QDISP_EFORMAT, KEY("scores"),
+                      scores ? "not an array as long as that of the tokens" : "missing");
     }
     r->scores = qd_alloc(r->job->ctx, r->tokens->n, sizeof *r->scores);
     if (!r->scores) return QDISP_ENOMEM;

@@ -65,7 +65,8 @@ def train(folder):
         rules.flush()
         for name, options in MODELS.items():
             base = {"input": ",".join(corpus), "model_prefix": os.path.join(folder, name),
-                    "vocab_size": 620 if options.get("byte_fallback") else 360, "hard_vocab_limit": False, "num_threads": 1, "minloglevel": 2, "character_coverage": 0.98,
+                    "vocab_size": 620 if options.get("byte_fallback") else 360, "hard_vocab_limit": False,
+                    "num_threads": 1, "minloglevel": 2, "character_coverage": 0.98,
                     "self_test_sample_size": 0}
             if "normalization_rule_name" not in options:
                 base["normalization_rule_tsv"] = rules.name

@@ -51,8 +51,9 @@ def main():
         reference, ours = sentencepiece.SentencePieceProcessor(model_file=path), qdisp.Tokenizer(path)
         good.append(texts.compare(name, ours.encode, reference.encode, texts.everything(cache)))
         lines = [line for _, lines in texts.embedded() for line in lines] + texts.torture()
-        bad = [line for line in lines if ours.decode(reference.encode(line)) != reference.decode(reference.encode(line))]
-        print(f"{name}: {len(lines)} texts decoded, {len(bad)} differ", *map(repr, bad[:2]))
+        encoded = [reference.encode(line) for line in lines]
+        bad = [ids for ids in encoded if ours.decode(ids) != reference.decode(ids)]
+        print(f"{name}: {len(lines)} texts decoded, {len(bad)} differ", *bad[:2])
         good.append(not bad)
     print(f"{sum(good)} passed, {len(good) - sum(good)} failed")
     return 0 if all(good) else 1
