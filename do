@@ -119,6 +119,13 @@ interop)
     .venv-interop/bin/python -m pip install --quiet --disable-pip-version-check sentencepiece cffi numpy
     QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0 \
         .venv-interop/bin/python test/interop/check_tokenizers.py .venv-interop/tokenizers examples/data/text
+    llama=${LLAMA_PERPLEXITY:-$(command -v llama-perplexity || true)}
+    if [ -n "$llama" ]; then
+        .venv-interop/bin/python test/interop/check_llama.py build/lib/libqdisp.so.0 .venv-interop "$llama" \
+            ${LLAMA_SOURCES:+"$LLAMA_SOURCES"}
+    else
+        say "skipped: perplexity beside llama.cpp's: LLAMA_PERPLEXITY names no llama-perplexity, nor is one on the path"
+    fi
     ;;
 fuzz)
     install_packages
