@@ -133,7 +133,9 @@ static void copy_keys(maker *m, const key_row *rows) {
     for (const key_row *row = rows; row->gguf && m->status == QDISP_OK; row++) {
         const qd_gguf_value *value = value_of(m, row->gguf);
         if (value) copy_number(m, row, value);
-        else if (row->kind < 'a') FAIL(m, QDISP_EFORMAT, "%s: key '%s.%s' is missing", m->file->path, m->arch, row->gguf);
+        else if (row->kind < 'a') {
+            FAIL(m, QDISP_EFORMAT, "%s: key '%s.%s' is missing", m->file->path, m->arch, row->gguf);
+        }
     }
 }
 
@@ -179,7 +181,8 @@ static json_t *list_of(maker *m, const char *name) {
                          ? NULL
                          : qd_load_f32(m->file->ctx->kernels, t->data, (qdisp_dtype)t->dtype, 0, n, buffer);
     if (!x) {
-        FAIL(m, QDISP_EFORMAT, "%s: tensor '%s': more than %d numbers, or none", m->file->path, name, QD_MAX_ROPE_PAIRS);
+        FAIL(m, QDISP_EFORMAT, "%s: tensor '%s': more than %d numbers, or none", m->file->path, name,
+             QD_MAX_ROPE_PAIRS);
         return NULL;
     }
     json_t *list = json_array();
@@ -243,7 +246,8 @@ static void set_rope_part(maker *m, const char *key, size_t head_dim) {
     int64_t n = integer_of(m, "rope.dimension_count");
     if (n < 0 || !head_dim || (size_t)n == head_dim) return;
     double part = (double)n / (double)head_dim;
-    if ((int64_t)((double)head_dim * part) != n) part = ((double)n + 0.5) / (double)head_dim; /* it is cut to an integer */
+    /* readers cut the product to an integer */
+    if ((int64_t)((double)head_dim * part) != n) part = ((double)n + 0.5) / (double)head_dim;
     set(m, key, json_real(part));
 }
 
@@ -277,7 +281,7 @@ static void qwen3_moe(maker *m) {
     set(m, "moe_intermediate_size", json_integer((json_int_t)integer_of(m, "expert_feed_forward_length")));
 }
 
-/* llama.cpp's rule for the scale of the scores, which files do not tell: the 27B models differ, known by their depth. */
+/* llama.cpp's rule for the scale of the scores, which files do not tell: the 27B models differ, known by depth. */
 static void set_query_scale(maker *m, size_t n_layer_27b) {
     size_t n_head = json_size(m, "num_attention_heads");
     bool large = n_head && json_size(m, "num_hidden_layers") == n_layer_27b;
@@ -321,7 +325,8 @@ static void gemma3(maker *m) {
 }
 
 static void phi3(maker *m) {
-    int64_t window = integer_of(m, "attention.sliding_window"), n = integer_of(m, "rope.scaling.original_context_length");
+    int64_t window = integer_of(m, "attention.sliding_window");
+    int64_t n = integer_of(m, "rope.scaling.original_context_length");
     llama_like(m);
     set(m, "sliding_window", window > 0 ? json_integer((json_int_t)window) : json_null());
     if (n > 0) set(m, "original_max_position_embeddings", json_integer((json_int_t)n));
@@ -369,7 +374,8 @@ static const struct {
      llama_keys, llama_like},
     {"qwen3", "{\"architectures\": [\"Qwen3ForCausalLM\"], \"model_type\": \"qwen3\", \"hidden_act\": \"silu\"}",
      llama_keys, llama_like},
-    {"qwen3moe", "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", \"hidden_act\": \"silu\", "
+    {"qwen3moe", "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", "
+     "\"hidden_act\": \"silu\", "
      "\"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": []}", llama_keys, qwen3_moe},
     {"gemma", "{\"architectures\": [\"GemmaForCausalLM\"], \"model_type\": \"gemma\", "
      "\"hidden_act\": \"gelu_pytorch_tanh\", \"hidden_activation\": \"gelu_pytorch_tanh\"}", llama_keys, llama_like},
@@ -377,10 +383,11 @@ static const struct {
      "\"hidden_act\": \"gelu_pytorch_tanh\", \"hidden_activation\": \"gelu_pytorch_tanh\"}", llama_keys, gemma2},
     {"gemma3", "{\"architectures\": [\"Gemma3ForCausalLM\"], \"model_type\": \"gemma3_text\", "
      "\"hidden_act\": \"gelu_pytorch_tanh\", \"hidden_activation\": \"gelu_pytorch_tanh\"}", llama_keys, gemma3},
-    {"phi3", "{\"architectures\": [\"Phi3ForCausalLM\"], \"model_type\": \"phi3\", \"hidden_act\": \"silu\"}", llama_keys,
-     phi3},
+    {"phi3", "{\"architectures\": [\"Phi3ForCausalLM\"], \"model_type\": \"phi3\", \"hidden_act\": \"silu\"}",
+     llama_keys, phi3},
     {"bloom", "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\"}", bloom_keys, NULL},
-    {"gpt2", "{\"architectures\": [\"GPT2LMHeadModel\"], \"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\"}",
+    {"gpt2", "{\"architectures\": [\"GPT2LMHeadModel\"], \"model_type\": \"gpt2\", "
+     "\"activation_function\": \"gelu_new\"}",
      gpt2_keys, gpt2},
     {"gptneox", "{\"architectures\": [\"GPTNeoXForCausalLM\"], \"model_type\": \"gpt_neox\", \"hidden_act\": \"gelu\"}",
      neox_keys, gpt_neox},
@@ -397,8 +404,9 @@ static qdisp_status unknown(const qd_tensor_file *file, qd_gguf_text name) {
     for (size_t i = 0; i < N_ARCHS; i++) {
         n += (size_t)snprintf(known + n, sizeof known - n, " %s", archs[i].name);
     }
-    return qd_fail(file->ctx, QDISP_EUNSUPPORTED, "%s: general.architecture '%.*s' is not supported in GGUF (there is%s)",
-                   file->path, (int)(name.n < 60 ? name.n : 60), name.text, known);
+    return qd_fail(file->ctx, QDISP_EUNSUPPORTED,
+                   "%s: general.architecture '%.*s' is not supported in GGUF (there is%s)", file->path,
+                   (int)(name.n < 60 ? name.n : 60), name.text, known);
 }
 
 qdisp_status qd_gguf_config(qd_tensor_file *file, char **out) {

@@ -89,7 +89,8 @@ static bool is_arch(const restore *r, const char *name) {
 static void adjust_place(const restore *r, const char *name, place *p) {
     if (p->slot == QD_SLOT_MLP_UP && is_arch(r, "phi3")) p->slot = QD_SLOT_MLP_GATE_UP;
     if (!r->two_norms) return;
-    if (p->slot == QD_SLOT_ATTN_NORM || p->slot == QD_SLOT_ATTN_NORM_BIAS) p->slot += QD_SLOT_MLP_NORM - QD_SLOT_ATTN_NORM;
+    if (p->slot == QD_SLOT_ATTN_NORM) p->slot = QD_SLOT_MLP_NORM;
+    else if (p->slot == QD_SLOT_ATTN_NORM_BIAS) p->slot = QD_SLOT_MLP_NORM_BIAS;
     if (strstr(name, ".attn_norm_2.")) {
         p->slot = strstr(name, ".bias") ? QD_SLOT_ATTN_NORM_BIAS : QD_SLOT_ATTN_NORM;
     }

@@ -87,7 +87,8 @@ void qd_decode_q6_k(const uint8_t *blocks, size_t n, float *out) {
         float d = qd_f16_at(blocks + 208);
         for (size_t g = 0; g < 16; g++, out += 16) {
             float scale = d * (float)(int8_t)blocks[192 + g];
-            const uint8_t *low = blocks + 64 * (g / 8) + 16 * (g % 4), *high = blocks + 128 + 32 * (g / 8) + 16 * (g % 2);
+            const uint8_t *low = blocks + 64 * (g / 8) + 16 * (g % 4);
+            const uint8_t *high = blocks + 128 + 32 * (g / 8) + 16 * (g % 2);
             unsigned low_shift = 4 * (g % 8 / 4), high_shift = 2 * (g % 8 / 2);
             for (size_t j = 0; j < 16; j++) {
                 out[j] = scale * (float)(((low[j] >> low_shift & 15) | (high[j] >> high_shift & 3) << 4) - 32);

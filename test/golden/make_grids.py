@@ -3,8 +3,8 @@
     python test/golden/make_grids.py
 
 The codebooks have no definition but themselves: they were found by search (ggml, k_quants 2024) and are part of the
-format. Read from gguf-py 0.19, gguf/quants.py; each is an ascending list of points of 8 digits base 3 or 4 digits base 8,
-so that a set of bits over all points says the same in a fifth of the room.
+format. Read from gguf-py 0.19, gguf/quants.py; each is an ascending list of points of 8 digits base 3 or 4 digits base
+8, so that a set of bits over all points says the same in a fifth of the room.
 """
 import pathlib
 

@@ -53,7 +53,8 @@ class Library:
         self.check(self.lib.qdisp_model_open(self.ctx, str(path).encode(), ctypes.byref(model)))
         starts = (ctypes.c_size_t * (n // n_ctx + 1))(*range(0, n + 1, n_ctx))
         nll = (ctypes.c_float * n)()
-        self.check(self.lib.qdisp_model_nll(model, (ctypes.c_int32 * n)(*ids), starts, ctypes.c_size_t(n // n_ctx), nll))
+        self.check(self.lib.qdisp_model_nll(model, (ctypes.c_int32 * n)(*ids), starts, ctypes.c_size_t(n // n_ctx),
+                                            nll))
         self.lib.qdisp_model_free(model)
         scored = [nll[i] for i in range(n) if i % n_ctx > n_ctx // 2]
         return math.exp(sum(scored) / len(scored))

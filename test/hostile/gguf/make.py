@@ -142,7 +142,8 @@ def main():
 
     split = [key("split.no", U32, u32(0)), key("split.count", U32, u32(2))]
     file("split_wrong_name", "EFORMAT", "is file 1 of 2: its name must end with -00001-of-00002.gguf", header(split))
-    file("split_no_over_count", "EFORMAT", "split.no 5 of split.count 2", header([key("split.no", U32, u32(5)), split[1]]))
+    file("split_no_over_count", "EFORMAT", "split.no 5 of split.count 2",
+         header([key("split.no", U32, u32(5)), split[1]]))
     file("split_text", "EFORMAT", "split.no and split.count are not two integers",
          header([split[0], key("split.count", STRING, text("2"))]))
     file("split_alone", "EFORMAT", "split.no and split.count are not two integers", header(split[1:]))
