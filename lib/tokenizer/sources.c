@@ -36,8 +36,8 @@ static qdisp_status search_folder(qdisp_ctx *ctx, const char *folder, char **fou
     while (status == QDISP_OK && (entry = readdir(dir))) {
         if (!has_ending(entry->d_name)) continue;
         if (*found) {
-            status = qd_fail(ctx, QDISP_EINVAL, "%s: no tokenizer.json, and several others ('%.80s', '%.80s'): name one",
-                             folder, *found, entry->d_name);
+            status = qd_fail(ctx, QDISP_EINVAL, "%s: no tokenizer.json, and several others ('%.80s', '%.80s'): name "
+                             "one", folder, *found, entry->d_name);
         } else if (!(*found = qd_strdup(ctx, entry->d_name))) {
             status = QDISP_ENOMEM;
         }
@@ -77,6 +77,7 @@ static qdisp_status find_source(qdisp_ctx *ctx, const char *file, const qd_sourc
     QD_TRY(qd_map_file(ctx, file, &map));
     size_t n = map.size < sizeof head ? map.size : sizeof head;
     qdisp_status status = n ? qd_read_mapped(ctx, &map, file, 0, n, head) : QDISP_OK;
+    bool too_large = map.size > QD_TOKENIZER_MAX_FILE;
     qd_unmap_file(&map);
     if (status != QDISP_OK) return status;
     for (size_t i = 0; i < sizeof SOURCES / sizeof *SOURCES; i++) {
@@ -84,6 +85,7 @@ static qdisp_status find_source(qdisp_ctx *ctx, const char *file, const qd_sourc
         *out = SOURCES[i];
         return QDISP_OK;
     }
+    if (too_large) return qd_fail(ctx, QDISP_EFORMAT, "%s: larger than %zu bytes", file, QD_TOKENIZER_MAX_FILE);
     return qd_fail(ctx, QDISP_EUNSUPPORTED, "%s: neither tokenizer.json, SentencePiece model, tiktoken ranks nor GGUF",
                    file);
 }
@@ -104,8 +106,8 @@ static qdisp_status open_file(qdisp_ctx *ctx, const char *file, const qdisp_toke
     qd_source_job job = {.ctx = ctx, .file = file, .options = options};
     QD_TRY(find_source(ctx, file, &source));
     if ((options->encoding || options->special_tokens) && source != &qd_source_tiktoken) {
-        return qd_fail(ctx, QDISP_EINVAL, "%s: an encoding or special tokens are for tiktoken's files: this is a %s file",
-                       file, source->name);
+        return qd_fail(ctx, QDISP_EINVAL, "%s: an encoding or special tokens are for tiktoken's files: this is a "
+                       "%s file", file, source->name);
     }
     QD_TRY(tokenizer_new(ctx, &job.t));
     qdisp_status status = source->open(&job);
