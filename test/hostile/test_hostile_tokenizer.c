@@ -104,6 +104,31 @@ static const struct {
     {"added_nul", QDISP_EUNSUPPORTED, {"added_tokens[0].content: holds a NUL", NULL}},
     {"added_object", QDISP_EFORMAT, {"added_tokens: not an array", NULL}},
     {"added_text", QDISP_EFORMAT, {"added_tokens[0].content: missing", NULL}},
+    {"unigram_no_score", QDISP_EFORMAT, {"model.vocab[1]: not a token and its score", NULL}},
+    {"unigram_score_text", QDISP_EFORMAT, {"model.vocab[0]", NULL}},
+    {"unigram_token_number", QDISP_EFORMAT, {"model.vocab[0]", NULL}},
+    {"unigram_twice", QDISP_EUNSUPPORTED, {"twice", NULL}},
+    {"unigram_unk_outside", QDISP_EFORMAT, {"model.unk_id", NULL}},
+    {"unigram_unk_text", QDISP_EFORMAT, {"model.unk_id", NULL}},
+    {"wordpiece_no_prefix", QDISP_EFORMAT, {"continuing_subword_prefix", NULL}},
+    {"wordpiece_limit_text", QDISP_EFORMAT, {"max_input_chars_per_word", NULL}},
+    {"wordlevel_no_unk", QDISP_EFORMAT, {"unk_token", NULL}},
+    {"charsmap_empty", QDISP_EFORMAT, {"precompiled_charsmap", NULL}},
+    {"charsmap_short", QDISP_EFORMAT, {"precompiled_charsmap", NULL}},
+    {"charsmap_letters", QDISP_EFORMAT, {"not base 64", NULL}},
+    {"charsmap_length", QDISP_EFORMAT, {"base 64", NULL}},
+    {"charsmap_size", QDISP_EFORMAT, {"size field", NULL}},
+    {"charsmap_no_units", QDISP_EFORMAT, {"size field", NULL}},
+    {"charsmap_number", QDISP_EFORMAT, {"precompiled_charsmap: not a string", NULL}},
+    {"bert_no_lowercase", QDISP_EFORMAT, {"normalizer.lowercase", NULL}},
+    {"metaspace_two", QDISP_EFORMAT, {"replacement: not one character", NULL}},
+    {"metaspace_scheme", QDISP_EFORMAT, {"prepend_scheme", "often"}},
+    {"fixed_length_zero", QDISP_EFORMAT, {"length: not a count", NULL}},
+    {"decoder_strip", QDISP_EFORMAT, {"decoder.start: not a count", NULL}},
+    {"template_id", QDISP_EFORMAT, {"post_processor: an id that is not in the vocabulary", NULL}},
+    {"template_no_token", QDISP_EFORMAT, {"special_tokens does not hold", NULL}},
+    {"template_no_text", QDISP_EFORMAT, {"without the text", NULL}},
+    {"template_type", QDISP_EUNSUPPORTED, {"post_processor: type 'Telepathy'", NULL}},
 };
 
 static qdisp_ctx *ctx;
@@ -171,7 +196,7 @@ TEST(too_large) {
     char path[] = "/tmp/qdisp-tokenizer-XXXXXX";
     qdisp_tokenizer *t = NULL;
     int fd = mkstemp(path);
-    CHECK(fd >= 0 && ftruncate(fd, ((off_t)256 << 20) + 1) == 0);
+    CHECK(fd >= 0 && ftruncate(fd, ((off_t)256 << 20) + 1) == 0 && pwrite(fd, "{", 1, 0) == 1);
     CHECK_STATUS(qdisp_tokenizer_open(ctx, path, &t), QDISP_EFORMAT);
     CHECK_HAS(qdisp_ctx_error(ctx), path);
     CHECK_HAS(qdisp_ctx_error(ctx), "268435456");

@@ -154,3 +154,31 @@ added("added_long", {"content": "x" * 5000})
 added("added_nul", {"content": "a\0b"})
 change("added_object", "added_tokens", {"<x>": 1})
 change("added_text", "added_tokens", ["<x>"])
+
+# the other kinds, their steps, templates
+UNIGRAM = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0], ["ab", -1.5]]}
+change("unigram_no_score", "model", UNIGRAM | {"vocab": [["<unk>", 0.0], ["a"]]})
+change("unigram_score_text", "model", UNIGRAM | {"vocab": [["<unk>", "0"]]})
+change("unigram_token_number", "model", UNIGRAM | {"vocab": [[7, 0.0]]})
+change("unigram_twice", "model", UNIGRAM | {"vocab": [["a", 0.0], ["a", 0.0]]})
+change("unigram_unk_outside", "model", UNIGRAM | {"unk_id": 3})
+change("unigram_unk_text", "model", UNIGRAM | {"unk_id": "0"})
+WORDPIECE = {"type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+             "vocab": {"a": 0, "##b": 1}}
+change("wordpiece_no_prefix", "model", {k: v for k, v in WORDPIECE.items() if k != "continuing_subword_prefix"})
+change("wordpiece_limit_text", "model", WORDPIECE | {"max_input_chars_per_word": "9"})
+change("wordlevel_no_unk", "model", {"type": "WordLevel", "vocab": {"a": 0}})
+for name, text in {"empty": "", "short": "AAA=", "letters": "A?==", "length": "AAAAA", "size": "/////w==",
+                   "no_units": "AAAAAA=="}.items():
+    change("charsmap_" + name, "normalizer", {"type": "Precompiled", "precompiled_charsmap": text})
+change("charsmap_number", "normalizer", {"type": "Precompiled", "precompiled_charsmap": 5})
+change("bert_no_lowercase", "normalizer", {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True})
+change("metaspace_two", "pre_tokenizer", {"type": "Metaspace", "replacement": "ab"})
+change("metaspace_scheme", "pre_tokenizer", {"type": "Metaspace", "replacement": "_", "prepend_scheme": "often"})
+change("fixed_length_zero", "pre_tokenizer", {"type": "FixedLength", "length": 0})
+change("decoder_strip", "decoder", {"type": "Strip", "content": " ", "start": -1, "stop": 0})
+change("template_id", "post_processor", {"type": "BertProcessing", "cls": ["a", 9999], "sep": ["b", 1]})
+change("template_no_token", "post_processor", {"type": "TemplateProcessing", "special_tokens": {}, "single": [
+    {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]})
+change("template_no_text", "post_processor", {"type": "TemplateProcessing", "special_tokens": {}, "single": []})
+change("template_type", "post_processor", {"type": "Telepathy"})
