@@ -370,7 +370,8 @@ static qdisp_status replace(job *j, const step *s, const uint8_t *token, size_t 
     QD_TRY(qd_pattern_spans(j->e.ctx, j->e.matcher, s->pattern, token, shadow, 0, n, &j->e.spans));
     for (size_t i = 0; i < j->e.spans.n; i++) {
         const qd_span *span = &j->e.spans.items[i];
-        QD_TRY(span->is_match ? put(j, s->content, s->n_content) : put(j, token + span->begin, span->end - span->begin));
+        QD_TRY(span->is_match ? put(j, s->content, s->n_content)
+                              : put(j, token + span->begin, span->end - span->begin));
     }
     return QDISP_OK;
 }

@@ -51,8 +51,9 @@ static unsigned clean(int32_t c, int32_t out[4]) {
 
 /* Blocks of Chinese characters as BERT has them: the extensions until 2006, E without its beginning. */
 static unsigned space_chinese(int32_t c, int32_t out[4]) {
-    static const qd_code_range CHINESE[] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF}, {0x20000, 0x2A6DF},
-                                            {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
+    static const qd_code_range CHINESE[] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},
+                                            {0x20000, 0x2A6DF}, {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF},
+                                            {0x2F800, 0x2FA1F}};
     bool is_chinese = c >= 0x3400 && QD_RANGE_OF(CHINESE, c);
     out[0] = is_chinese ? ' ' : c;
     out[1] = c;

@@ -199,7 +199,7 @@ typedef struct qd_encoder qd_encoder;
 
 /* json null or absent: *out = NULL. */
 qdisp_status qd_normalizer_new(const qd_place *place, const json_t *json, qd_normalizer **out);
-/* Appends the steps of a json normalizer, or SentencePiece's precompiled_charsmap, which is copied, to *normalizer (NULL:
+/* Appends the steps of a json normalizer, or a precompiled_charsmap, which is copied, to *normalizer (NULL:
  * a new one). On failure *normalizer is as it was. */
 qdisp_status qd_normalizer_add(const qd_place *place, const json_t *json, qd_normalizer **normalizer);
 qdisp_status qd_normalizer_add_charsmap(const qd_place *place, const uint8_t *bytes, size_t n,

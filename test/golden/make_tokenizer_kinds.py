@@ -144,7 +144,8 @@ def kinds():
     yield "uni_bytes", make(models.Unigram([("<unk>", 0.0)] + [(c, -1.5) for c in ALPHABET] + [("Ġa", -2.0)], 0), None,
                             P.ByteLevel(True, False, True), D.ByteLevel(), processors.ByteLevel())
     yield "wp_bert", make(models.WordPiece(wp, unk_token="[UNK]"), N.BertNormalizer(), P.BertPreTokenizer(),
-                          D.WordPiece(), template("[CLS] $A [SEP]", ("[CLS]", 1), ("[SEP]", 2)), [A("[MASK]", special=True)])
+                          D.WordPiece(), template("[CLS] $A [SEP]", ("[CLS]", 1), ("[SEP]", 2)),
+                          [A("[MASK]", special=True)])
     yield "wp_cased", make(models.WordPiece(wp, unk_token="[UNK]", max_input_chars_per_word=12),
                            N.BertNormalizer(True, False, True, False), P.BertPreTokenizer(), D.WordPiece("##", False),
                            processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1)), ADDED)
