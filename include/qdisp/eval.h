@@ -24,8 +24,8 @@ extern "C" {
  *                    each token given the source and those before it. n_bytes are those of the second half.
  * Tokens of the template are never scored. A text that is longer than the model can read (n_positions) is cut into
  * windows: each begins half a window before the end of the one before, and what both hold is only context in the
- * second, so that each token is scored once; the last window is moved back to be full. Encoder-decoder models: pieces of
- * twice the encoder's length that do not overlap, each halved as above. */
+ * second, so that each token is scored once; the last window is moved back to be full. Encoder-decoder models: pieces
+ * of twice the encoder's length that do not overlap, each halved as above. */
 
 /* Losses of every line: table "losses": language, i_line, n_bytes, n_tokens, nll_nats (sum over the line's tokens).
  * Each line is a text of its own. Errors: EMISMATCH (ids beyond the model's vocabulary, a template longer than
@@ -51,8 +51,8 @@ typedef struct qdisp_eval_text_options {
 /* Loss of one running text[n_bytes], tokenized whole and cut into windows side by side, each read as said above (for
  * encoder-decoder models a window is source and target together, without the template). Table "perplexity" of one row:
  * n_windows, n_read (tokens in all windows, with the template's), n_tokens (scored), n_bytes (of the scored tokens),
- * nll_nats (sum), mean_nats (a token), perplexity = exp(mean_nats), perplexity_error (its standard error if the losses of tokens
- * were independent), bpb (bits per byte).
+ * nll_nats (sum), mean_nats (a token), perplexity = exp(mean_nats), perplexity_error (its standard error if
+ * the losses of tokens were independent), bpb (bits per byte).
  * llama-perplexity's protocol with a context of N: window = N, min_context = N / 2 + 1, replace_first = 1, and no_bos =
  * 1 if the GGUF file says add_bos_token = false: the same tokens are scored in the same context.
  * Errors: EINVAL (a window that is too short, or longer than n_positions; no token left to score), EENCODING, those of

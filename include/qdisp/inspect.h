@@ -17,7 +17,7 @@ extern "C" {
  *   formats   how values are stored: format, n_tensors, n_parameters, n_bytes
  *   tensors   name, role, layer, expert (missing where the model is not known), format, shape, n_parameters, n_bytes
  *   files     file, n_bytes: of the weights
- *   metadata  key, value: what the file of tensors says besides; arrays as their type and length, texts cut at 200 bytes
+ *   metadata  key, value: what the file of tensors says besides; arrays as their type and length, texts cut at 200 B
  * Errors: ENOTFOUND, EIO; if nothing at the path can be opened, the status and reason of what came nearest; ENOMEM.
  * Cost: reads headers and the tokenizer, no weights. */
 QDISP_API qdisp_status qdisp_inspect(qdisp_ctx *ctx, const char *path, qdisp_report **out);

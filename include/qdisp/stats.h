@@ -74,7 +74,7 @@ QDISP_API qdisp_status qdisp_quantiles(qdisp_ctx *ctx, const void *data, qdisp_d
  * attn.q, attn.k, attn.v; mlp.gate, mlp.up): tensor, role, layer, expert (missing outside experts), n, n_non_finite,
  * mean, std, kurtosis, l_kurtosis (t4), max_over_std, hill_index, outlier_energy (see qdisp_shape), row_kurtosis_max,
  * class (heavy > 50, moderate 15-50, mild 5-15, gaussian < 5). Cost: weights of a file are read once, in blocks of
- * 256 KiB a thread: memory does not grow with the file. A file that has shrunk since it was opened is an error (EIO). */
+ * 256 KiB a thread: memory does not grow with the file. A file that has shrunk since it was opened: EIO. */
 QDISP_API qdisp_status qdisp_census(const qdisp_model *model, qdisp_table **out);
 /* The same of a file of tensors whose model is not known, of any container (safetensors, GGUF, PyTorch; a folder or an
  * index of shards): role, layer and expert are missing; tensors of integers are left out. Errors: those of opening. */

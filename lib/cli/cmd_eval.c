@@ -109,7 +109,7 @@ static int run(int argc, const char **argv) {
                   "Of a corpus: the loss of every line, or with --against what MODEL loses to BASE in each language:\n"
                   "dNLL in bits per byte with a 95 % interval, paired by line. Of a text: its loss and perplexity in\n"
                   "windows side by side. llama-perplexity's protocol with a context of 512:\n"
-                  "--window 512 --min-context 257 --replace-first (and --no-bos if the file has add_bos_token = false).",
+                  "--window 512 --min-context 257 --replace-first (--no-bos if the file has add_bos_token = false).",
                   args, 1, 1);
     if (rc >= 0) return rc;
     if (!corpus == !text || window < 0 || context < 0 || limit < 0 || (text && against)) {

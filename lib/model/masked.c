@@ -63,7 +63,8 @@ static qdisp_status run_copies(const qdisp_model *m, copies *c, const qd_run *ou
 static qdisp_status check_batch(const qdisp_model *m, const qdisp_batch *in) {
     bool good = in->ids && in->starts && in->starts[0] == 0;
     for (size_t s = 0; good && s < in->n_seq; s++) good = in->starts[s + 1] > in->starts[s];
-    if (!good) return qd_fail(m->ctx, QDISP_EINVAL, "forward: no ids, an empty sequence, or starts do not ascend from 0");
+    if (!good) return qd_fail(m->ctx, QDISP_EINVAL, "forward: no ids, an empty sequence, or starts that do not "
+                              "ascend from 0");
     for (size_t i = 0; i < in->starts[in->n_seq]; i++) { /* those that are not scored may be in no copy */
         if (in->ids[i] < 0 || (size_t)in->ids[i] >= m->config.n_vocab) {
             return qd_fail(m->ctx, QDISP_EINVAL, "forward: id %d at position %zu is outside the vocabulary (%zu)",

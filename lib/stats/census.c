@@ -38,7 +38,8 @@ typedef struct census {
 } census;
 
 static qdisp_status census_columns(census *c) {
-    QD_TRY(qdisp_table_new(c->from.ctx, "census", "Census of the weights (excess kurtosis, population moments)", &c->table));
+    QD_TRY(qdisp_table_new(c->from.ctx, "census", "Census of the weights (excess kurtosis, population moments)",
+                           &c->table));
     qdisp_status status = QDISP_OK;
     qdisp_table *t = c->table;
     c->tensor = qd_table_column(t, &status, "tensor", "", QDISP_COLUMN_STR);

@@ -6,8 +6,9 @@ weights that the format's own program reads from it, in its own type.
 Made with torch 2.15.0, safetensors 0.8.0, gptqmodel 7.7.0 (its source, TorchLinear.dequantize_weight), autoawq 0.2.9
 (dequantize_gemm), compressed-tensors 0.20.0 (the compressors' decompress), bitsandbytes 0.50.2 (its default
 backend's dequantize_4bit, which its CPU kernels only equal for rows of whole blocks, and int8_vectorwise_dequant),
-transformers 5.24.0 (Fp8Dequantize). Packages that only other parts of these import are replaced by stubs. Two rows are this script's own: the older packing of compressed-tensors (32 / bits codes a word),
-whose writer is gone, unpacked as it was; AWQ's "gemv", whose program runs on a GPU only, as its gemm.
+transformers 5.24.0 (Fp8Dequantize). Packages that only other parts of these import are replaced by stubs. Two rows
+are this script's own: the older packing of compressed-tensors (32 / bits codes a word), whose writer is gone,
+unpacked as it was; AWQ's "gemv", whose program runs on a GPU only, as its gemm.
 """
 import importlib.abc
 import importlib.machinery

@@ -41,7 +41,8 @@ def main():
     bloom = OUT.parent / "bloom_f32"
     (OUT / "bloom").mkdir(exist_ok=True)
     shutil.copy(bloom / "config.json", OUT / "bloom" / "config.json")
-    weights = {n: t.t().contiguous().t() if t.dim() == 2 else t for n, t in load_file(bloom / "model.safetensors").items()}
+    loaded = load_file(bloom / "model.safetensors")
+    weights = {n: t.t().contiguous().t() if t.dim() == 2 else t for n, t in loaded.items()}
     torch.save(weights, OUT / "bloom" / "pytorch_model.bin")
 
 

@@ -119,7 +119,8 @@ static int visit(const char *path, const struct stat *info, int type) {
     (void)info;
     (void)type;
     qdisp_status status = qdisp_inspect(ctx, path, &r);
-    CHECK(status == QDISP_OK ? *value_of(r, "model") || *value_of(r, "architecture") : strlen(qdisp_ctx_error(ctx)) > 9);
+    if (status == QDISP_OK) CHECK(*value_of(r, "model") || *value_of(r, "architecture"));
+    else CHECK(strlen(qdisp_ctx_error(ctx)) > 9);
     if (status == QDISP_OK) n_told++;
     else n_refused++;
     status = qdisp_census_weights(ctx, path, &t);
