@@ -84,7 +84,7 @@ QDISP_API int qdisp_model_layer(const qdisp_model *model, size_t i_tensor);
 QDISP_API int qdisp_model_expert(const qdisp_model *model, size_t i_tensor);
 /* What a tensor's values are stored as: "bf16", "Q4_K", "gptq-4bit" ...; owned by the model, NULL outside the range. */
 QDISP_API const char *qdisp_model_format(const qdisp_model *model, size_t i_tensor);
-/* Table "tensors": name, role, layer, dtype (as qdisp_model_format), shape, n_parameters, n_bytes. */
+/* Table "tensors": name, role, layer, expert, dtype (as qdisp_model_format), shape, n_parameters, n_bytes. */
 QDISP_API qdisp_status qdisp_model_tensors(const qdisp_model *model, qdisp_table **out);
 
 /* Linear maps in the order of the forward pass: y [n_rows, n_out] = x [n_rows, n_in] W^T + b. The tensor that is the

@@ -67,6 +67,7 @@ qdisp_status qdisp_model_tensors(const qdisp_model *model, qdisp_table **out) {
     size_t name = qd_table_column(table, &status, "name", "", QDISP_COLUMN_STR);
     size_t role = qd_table_column(table, &status, "role", "", QDISP_COLUMN_STR);
     size_t layer = qd_table_column(table, &status, "layer", "", QDISP_COLUMN_I64);
+    size_t expert = qd_table_column(table, &status, "expert", "", QDISP_COLUMN_I64);
     size_t dtype = qd_table_column(table, &status, "dtype", "", QDISP_COLUMN_STR);
     size_t shape = qd_table_column(table, &status, "shape", "", QDISP_COLUMN_STR);
     size_t n_parameters = qd_table_column(table, &status, "n_parameters", "", QDISP_COLUMN_I64);
@@ -79,6 +80,7 @@ qdisp_status qdisp_model_tensors(const qdisp_model *model, qdisp_table **out) {
         qd_table_str(table, &status, row, name, t->name);
         qd_table_str(table, &status, row, role, qdisp_model_role(model, i));
         qd_table_i64(table, &status, row, layer, model->layers[i] < 0 ? QDISP_MISSING_I64 : model->layers[i]);
+        qd_table_i64(table, &status, row, expert, model->experts[i] < 0 ? QDISP_MISSING_I64 : model->experts[i]);
         qd_table_str(table, &status, row, dtype, qd_tensor_format(t));
         qd_table_str(table, &status, row, shape, text);
         qd_table_i64(table, &status, row, n_parameters, (int64_t)qd_tensor_n_elements(t));

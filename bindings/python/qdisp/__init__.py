@@ -15,11 +15,12 @@ for calls from the main thread, the only one to which Python delivers it.
 """
 
 from . import stats
-from ._eval import compare, diagnose, losses
+from ._eval import compare, diagnose, eval_text, losses
 from ._fertility import fertility
 from ._lib import Context, Error, Status, configure, version
-from ._model import Model, ModelInfo
+from ._model import Model, ModelInfo, ModelKind, architectures, census, inspect
 from ._quant import Calibration, Quantizer, apply_plan, dequantize_packed, quantize_packed, quantizers
+from ._run import SITES, Activation, Attentions, Hidden, Run
 from ._stats import Moments, Shape, bootstrap_ratio, kurtosis, moments, quantiles, shape, spearman
 from ._table import Report, Table
 from ._text import Corpus, Tokenizer
@@ -27,8 +28,9 @@ from ._text import Corpus, Tokenizer
 __version__ = version()
 
 __all__ = [
-    "Calibration", "Context", "Corpus", "Error", "Model", "ModelInfo", "Moments", "Quantizer", "Report", "Shape",
-    "Status", "Table", "Tokenizer", "apply_plan", "bootstrap_ratio", "compare", "configure", "dequantize_packed",
-    "diagnose", "fertility", "kurtosis", "losses", "moments", "quantiles", "quantize_packed", "quantizers", "shape",
-    "spearman", "stats", "version",
+    "Activation", "Attentions", "Calibration", "Context", "Corpus", "Error", "Hidden", "Model", "ModelInfo",
+    "ModelKind", "Moments", "Quantizer", "Report", "Run", "SITES", "Shape", "Status", "Table", "Tokenizer",
+    "apply_plan", "architectures", "bootstrap_ratio", "census", "compare", "configure", "dequantize_packed", "diagnose",
+    "eval_text", "fertility", "inspect", "kurtosis", "losses", "moments", "quantiles", "quantize_packed", "quantizers",
+    "shape", "spearman", "stats", "version",
 ]

@@ -65,8 +65,8 @@ def floats(a: Any, what: str) -> np.ndarray:
     return np.ascontiguousarray(array, np.float64)
 
 
-def token_ids(ids: Any, what: str = "ids") -> np.ndarray:
-    """A 1-D int32 array, contiguous."""
+def token_ids(ids: Any, what: str = "ids", low: int = 0) -> np.ndarray:
+    """A 1-D int32 array, contiguous, of numbers from low on."""
     array = np.asarray(ids)
     if array.size == 0:
         array = array.astype(np.int32)
@@ -74,6 +74,6 @@ def token_ids(ids: Any, what: str = "ids") -> np.ndarray:
         raise TypeError(f"{what}: integers are needed, not {array.dtype}")
     if array.ndim != 1:
         raise ValueError(f"{what}: one dimension is needed, not {array.ndim}")
-    if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**31:
-        raise ValueError(f"{what}: {int(array.min())}..{int(array.max())}: ids are 0 and more, and fit 32 bits")
+    if array.size and not low <= int(array.min()) <= int(array.max()) < 2**31:
+        raise ValueError(f"{what}: {int(array.min())}..{int(array.max())}: they are {low} and more, and fit 32 bits")
     return np.ascontiguousarray(array, np.int32)

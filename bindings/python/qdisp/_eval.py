@@ -25,6 +25,37 @@ def losses(model: Model, tokenizer: Tokenizer, corpus: Corpus) -> Table:
                                               long=True))
 
 
+def eval_text(model: Model, tokenizer: Tokenizer, text: str | bytes, window: int | None = None, min_context: int = 0,
+              max_windows: int | None = None, replace_first: bool = False, no_bos: bool = False) -> Table:
+    """Loss of one running text in windows side by side: table "perplexity" of one row: n_windows, n_read, n_tokens,
+    n_bytes, nll_nats, mean_nats, perplexity, perplexity_error, bpb (bits per byte).
+
+    Args:
+        text: str, or UTF-8 as bytes.
+        window: tokens read at once, with the template's; None: 512, or what the model can read.
+        min_context: tokens before a scored one in its window.
+        max_windows: only these, from the beginning; None: all.
+        replace_first: decoders: what is put in front takes the place of a window's first token. llama-perplexity's
+            protocol with a context of N is window=N, min_context=N // 2 + 1, replace_first=True (and no_bos=True if
+            the file says add_bos_token = false).
+        no_bos: decoders: nothing in front.
+
+    Errors: TypeError, ValueError; Error (EINVAL: window or text too short; EENCODING; EMISMATCH).
+    """
+    need(model, Model, "model"), need(tokenizer, Tokenizer, "tokenizer")
+    if not isinstance(text, (str, bytes)):
+        raise TypeError(f"text: str or bytes are needed, not {type(text).__name__}")
+    data = text.encode("utf-8") if isinstance(text, str) else text
+    options = ffi.new("qdisp_eval_text_options *")
+    options.size = ffi.sizeof(options[0])
+    options.window = 0 if window is None else whole(window, "window", 1)
+    options.min_context = whole(min_context, "min_context")
+    options.max_windows = 0 if max_windows is None else whole(max_windows, "max_windows", 1)
+    options.replace_first, options.no_bos = bool(replace_first), bool(no_bos)
+    return Table(model._ctx, *model._ctx.call("qdisp_eval_text", model._handle, tokenizer._handle,
+                                              ffi.from_buffer("char[]", data), len(data), options, long=True))
+
+
 def compare(base: Table, quantized: Table, n_resamples: int = 0) -> Table:
     """Table "comparison", a row a language, paired by line: language, n_lines, n_bytes, baseline_bpb, loss_bpb (bits
     per byte of `quantized` minus those of `base`), low_bpb, high_bpb (95 % interval), p_holm.
@@ -49,8 +80,8 @@ def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.P
     measures the loss of every language under every method and bit width on the other.
 
     Args:
-        model: a Model, or its folder.
-        tokenizer: a Tokenizer, or its path; None: the model's folder (if model is a path).
+        model: a Model, or its path.
+        tokenizer: a Tokenizer, or its path; None: the model's path (if model is one).
         corpus: a Corpus, its folder, or a dict as Corpus takes.
         methods: a list or comma-separated; None: rtn, aciq, la-aciq.
         bits: one, a list or comma-separated; None: 8, 4, 3.
@@ -65,7 +96,7 @@ def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.P
     """
     if tokenizer is None:
         if not isinstance(model, _Path):
-            raise ValueError("tokenizer: None is for a model that is given by its folder")
+            raise ValueError("tokenizer: None is for a model that is given by its path")
         tokenizer = model
     if not 0 < calibration_share < 1:
         raise ValueError(f"calibration_share: {calibration_share} is outside (0, 1)")
