@@ -18,14 +18,14 @@ SITES = {name: value for value, name in sorted(_NAMES.items())}
 """Where a run can be read and changed: "residual", "linear_in", "linear_out", "probs" ... as qdisp/model.h has them."""
 
 Run = collections.namedtuple("Run", ["nll", "logits"])
-Run.__doc__ = """What Model.run gives: nll, float32 [n] in nats, NaN where there is no loss; logits, float32 [n, n_vocab].
+Run.__doc__ = """What Model.run gives: nll, float32 [n] in nats (NaN: no loss); logits, float32 [n, n_vocab].
 
 A list of such arrays if the ids were a list of sequences; None for what was not asked for.
 """
 Hidden = collections.namedtuple("Hidden", ["encoder", "decoder"])
 Hidden.__doc__ = "Residual streams of an encoder-decoder model, float32 [n_layer + 1, n, n_embd] each."
 Attentions = collections.namedtuple("Attentions", ["encoder", "decoder", "cross"])
-Attentions.__doc__ = """Attention probabilities of an encoder-decoder model, float32 [n_layer, n_head, n_query, n_key] each.
+Attentions.__doc__ = """Attention probabilities of an encoder-decoder model, float32 [n_layer, n_head, n_query, n_key].
 
 In `cross` the queries are the decoder's tokens and the keys the source's.
 """

@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("readme, n", [("bindings/python/README.md", 7), ("README.md", 1)])
+@pytest.mark.parametrize("readme, n", [("bindings/python/README.md", 8), ("README.md", 1)])
 def test_python_snippets(readme, n, folder, capsys):
     found = snippets(readme, "python")
     assert len(found) == n
