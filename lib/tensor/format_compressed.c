@@ -217,7 +217,7 @@ static qdisp_status resolve_fp4(qd_resolve *r, size_t i, const qdisp_tensor *pac
         .values_dtype = QDISP_DTYPE_PACKED,
         .scale_dtype = (qdisp_dtype)scale->dtype,
     };
-    bool is_e4m3 = !strcmp(qd_tensor_format(scale), "F8_E4M3");
+    bool is_e4m3 = scale->dtype == QDISP_DTYPE_PACKED && !strcmp(qd_tensor_format(scale), "F8_E4M3");
     if (global) {
         if (global->dtype != QDISP_DTYPE_F32 || qd_tensor_n_elements(global) != 1 || !is_e4m3) {
             return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "%s", "weight_global_scale is not one f32, or no E4M3 scales");
@@ -236,7 +236,7 @@ static qdisp_status resolve_fp4(qd_resolve *r, size_t i, const qdisp_tensor *pac
 static qdisp_status resolve_bytes(qd_resolve *r, size_t i) {
     const qdisp_tensor *scale = &r->file->tensors[i], *weight = qd_resolve_take(r, ".weight");
     const qdisp_tensor *zeros = qd_resolve_take(r, ".weight_zero_point");
-    bool is_f8 = weight && !strncmp(qd_tensor_format(weight), "F8_", 3);
+    bool is_f8 = weight && weight->dtype == QDISP_DTYPE_PACKED && !strncmp(qd_tensor_format(weight), "F8_", 3);
     r->gone[i] = true;
     if (weight && !is_f8 && weight->dtype != QDISP_DTYPE_I8) {
         r->gone[weight - r->file->tensors] = false;

@@ -25,7 +25,7 @@ static size_t block_of(const qd_resolve *r, size_t axis, uint64_t n, uint64_t n_
 static qdisp_status resolve_module(qd_resolve *r, size_t i) {
     const qdisp_tensor *weight = qd_resolve_take(r, ".weight"), *scales = &r->file->tensors[i];
     if (!weight || weight->n_dims != 2 || qd_tensor_n_elements(weight) == 0 ||
-        strncmp(qd_tensor_format(weight), "F8_", 3)) {
+        weight->dtype != QDISP_DTYPE_PACKED || strncmp(qd_tensor_format(weight), "F8_", 3)) {
         return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "%s", "a scale of no matrix of 8-bit floats");
     }
     uint64_t a = scales->n_dims == 2 ? scales->shape[0] : 1, b = scales->n_dims == 2 ? scales->shape[1] : 1;

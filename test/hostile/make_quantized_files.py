@@ -11,7 +11,7 @@ import struct
 
 OUT = pathlib.Path(__file__).resolve().parent / "quantized"
 EXPECTED = []
-SIZE = {"I32": 4, "F16": 2, "F32": 4, "BF16": 2, "I8": 1, "U8": 1, "I64": 8, "F8_E4M3": 1}
+SIZE = {"I32": 4, "F16": 2, "F32": 4, "BF16": 2, "I8": 1, "U8": 1, "I64": 8, "F8_E4M3": 1, "F8_": 1}
 
 
 def product(shape):
@@ -164,6 +164,7 @@ def compressed():
     case("ct_scale_alone.bin", CT, {"m.weight_scale": ("F16", [8, 1])}, "weight_scale without a matrix")
     case("ct_bytes_row.bin", CT, {"m.weight": ("I8", [8]), "m.weight_scale": ("F16", [8, 1])},
          "weight_scale without a matrix")
+    case("ct_unknown_f8.bin", CT, {"m.weight": ("F8_", [8, 4]), "m.weight_scale": ("F16", [8, 1])}, "", "OK")
     case("ct_float_weight.bin", CT, {"m.weight": ("F16", [8, 4]), "m.weight_scale": ("F16", [8, 1])}, "", "OK")
     case("ct_sparse.bin", {**CT, "sparsity_config": {"format": "sparse-bitmask"}}, CT_PARTS, "sparse weights",
          "EUNSUPPORTED")
@@ -218,6 +219,7 @@ def fp8():
     def one(file, reason, weight, scale, status="EFORMAT"):
         case(file, config, {"m.weight": weight, "m.weight_scale_inv": scale}, "module 'm': " + reason, status)
     one("fp8_floats.bin", "a scale of no matrix of 8-bit floats", ("F16", [8, 4]), ("F32", [2, 1]))
+    one("fp8_unknown.bin", "a scale of no matrix of 8-bit floats", ("F8_", [8, 4]), ("F32", [2, 1]))
     one("fp8_row.bin", "a scale of no matrix of 8-bit floats", ("F8_E4M3", [8]), ("F32", [2, 1]))
     one("fp8_scale_row.bin", "its scales are neither one nor a matrix", ("F8_E4M3", [8, 4]), ("F32", [2]))
     one("fp8_scale_empty.bin", "its scales are neither one nor a matrix", ("F8_E4M3", [8, 4]), ("F32", [0, 1]))
