@@ -179,6 +179,7 @@ static qdisp_status encode_part(qd_encoder *e, const bpe *model, const qd_text *
     s.starts = s.few_starts;
     QD_TRY(find_symbols(e, model, bytes, end - begin, &s));
     if (word && s.n <= QD_CACHED_IDS) keep(word, &s);
+    if (s.n == 0) return QDISP_OK; /* nothing in it has a token: there may be no ids at all */
     QD_TRY(qd_encoder_reserve(e, s.n));
     memcpy(e->ids + e->n, s.ids, s.n * sizeof *s.ids);
     for (size_t i = 0; e->want_starts && i < s.n; i++) e->starts[e->n + i] = qd_text_origin(text, begin + s.starts[i]);
