@@ -19,29 +19,25 @@ static float *take(plan *p, size_t n) {
     return at;
 }
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 /* In a forward pass: `normed` and what the network reads follow each other, so do qkv and gate, heads and mlp. */
 static void plan_shared(const qd_model_config *c, const qd_sizes *s, plan *p, qd_acts *a) {
-    size_t n = s->chunk_rows, ff = larger(c->n_ff, c->n_ff_expert), n_heads = c->n_head * c->head_dim;
-    a->normed = a->cross_normed = a->mlp_normed = take(p, n * larger(c->n_embd, c->n_word_embd));
-    a->qkv = a->cross_q = a->gate = take(p, n * larger(larger(qd_qkv_columns(c), 2 * ff), c->n_expert));
-    a->heads = a->cross_heads = a->mlp = a->mlp_normed_out = take(p, n * larger(n_heads, c->n_embd));
-    a->attn = a->attn_normed = a->cross = take(p, n * larger(c->n_embd, c->n_word_embd));
+    size_t n = s->chunk_rows, ff = qd_larger(c->n_ff, c->n_ff_expert), n_heads = c->n_head * c->head_dim;
+    a->normed = a->cross_normed = a->mlp_normed = take(p, n * qd_larger(c->n_embd, c->n_word_embd));
+    a->qkv = a->cross_q = a->gate = take(p, n * qd_larger(qd_larger(qd_qkv_columns(c), 2 * ff), c->n_expert));
+    a->heads = a->cross_heads = a->mlp = a->mlp_normed_out = take(p, n * qd_larger(n_heads, c->n_embd));
+    a->attn = a->attn_normed = a->cross = take(p, n * qd_larger(c->n_embd, c->n_word_embd));
     a->up = a->act = take(p, n * ff);
     a->cross_kv = take(p, s->source_rows * 2 * c->n_kv_head * c->head_dim);
 }
 
 static void plan_kept(const qd_model_config *c, const qd_sizes *s, plan *p, qd_acts *a) {
     size_t n = s->chunk_rows, e = n * c->n_embd, n_heads = n * c->n_head * c->head_dim;
-    size_t ff = larger(c->n_ff, c->n_ff_expert);
-    a->normed = take(p, n * larger(c->n_embd, c->n_word_embd));
+    size_t ff = qd_larger(c->n_ff, c->n_ff_expert);
+    a->normed = take(p, n * qd_larger(c->n_embd, c->n_word_embd));
     a->qkv = take(p, n * qd_qkv_columns(c));
     a->qk_raw = take(p, n * qd_qkv_columns(c));
-    a->heads = take(p, larger(n_heads, e));
-    a->attn = take(p, n * larger(c->n_embd, c->n_word_embd));
+    a->heads = take(p, qd_larger(n_heads, e));
+    a->attn = take(p, n * qd_larger(c->n_embd, c->n_word_embd));
     a->attn_normed = take(p, e);
     a->h_attn = take(p, e);
     a->h_mid = take(p, e);
@@ -66,7 +62,7 @@ size_t qd_acts_plan(const qdisp_model *model, const qd_sizes *sizes, bool keep, 
     plan p = {.scratch = scratch};
     qd_sizes rows = *sizes; /* a block may be of either stack */
     qd_acts acts = {0};
-    rows.chunk_rows = larger(rows.chunk_rows, rows.source_rows);
+    rows.chunk_rows = qd_larger(rows.chunk_rows, rows.source_rows);
     if (keep) plan_kept(&model->config, &rows, &p, &acts);
     else plan_shared(&model->config, &rows, &p, &acts);
     if (out) *out = acts;

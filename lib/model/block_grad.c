@@ -3,16 +3,12 @@
 
 #include "model/grad.h"
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 size_t qd_grads_plan(const qdisp_model *model, const qd_sizes *sizes, float *scratch, qd_grads *out) {
     const qd_model_config *c = &model->config;
-    size_t n = larger(sizes->chunk_rows, sizes->source_rows), e = n * larger(c->n_embd, c->n_word_embd), used = 0;
-    size_t n_k = 2 * c->n_kv_head * c->head_dim, ff = larger(c->n_ff, c->n_ff_expert);
-    const size_t floats[] = {e, e, e, n * larger(c->n_head * c->head_dim, c->n_embd), n * qd_qkv_columns(c),
-                             sizes->source_rows * n_k, n * larger(2 * ff, c->n_expert), n * ff};
+    size_t n = qd_larger(sizes->chunk_rows, sizes->source_rows), e = n * qd_larger(c->n_embd, c->n_word_embd), used = 0;
+    size_t n_k = 2 * c->n_kv_head * c->head_dim, ff = qd_larger(c->n_ff, c->n_ff_expert);
+    const size_t floats[] = {e, e, e, n * qd_larger(c->n_head * c->head_dim, c->n_embd), n * qd_qkv_columns(c),
+                             sizes->source_rows * n_k, n * qd_larger(2 * ff, c->n_expert), n * ff};
     float **pointers = (float **)out;
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         if (out) pointers[i] = scratch + used;

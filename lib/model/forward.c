@@ -194,18 +194,14 @@ static qdisp_status prepare_weights(qd_forward *f) {
 
 /* --- scratch and stages --- */
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 static void size_batches(qd_forward *f) {
     size_t n_embd = f->model->config.n_embd;
     for (size_t i = 0; i < f->n_chunks; i++) {
-        f->sizes.chunk_rows = larger(f->sizes.chunk_rows, f->chunks[i].n_rows);
-        f->sizes.source_rows = larger(f->sizes.source_rows, f->chunks[i].n_source);
+        f->sizes.chunk_rows = qd_larger(f->sizes.chunk_rows, f->chunks[i].n_rows);
+        f->sizes.source_rows = qd_larger(f->sizes.source_rows, f->chunks[i].n_source);
     }
-    size_t rows = larger(f->sizes.chunk_rows, f->sizes.source_rows);
-    f->batch_chunks = larger(BATCH_FLOATS / (rows * n_embd), BATCH_CHUNKS_MIN);
+    size_t rows = qd_larger(f->sizes.chunk_rows, f->sizes.source_rows);
+    f->batch_chunks = qd_larger(BATCH_FLOATS / (rows * n_embd), BATCH_CHUNKS_MIN);
     if (f->batch_chunks > QD_RUN_MAX_CHUNKS) f->batch_chunks = QD_RUN_MAX_CHUNKS;
     if (f->keep) f->batch_chunks = f->n_chunks; /* a backward pass goes back over all of them */
     for (size_t i = 0; i < f->n_chunks; i += f->batch_chunks) {
@@ -214,27 +210,27 @@ static void size_batches(qd_forward *f) {
             n += f->chunks[j].n_rows;
             n_source += f->chunks[j].n_source;
         }
-        f->batch_rows = larger(f->batch_rows, n);
-        f->batch_source_rows = larger(f->batch_source_rows, n_source);
+        f->batch_rows = qd_larger(f->batch_rows, n);
+        f->batch_source_rows = qd_larger(f->batch_source_rows, n_source);
     }
 }
 
 static size_t score_floats(const qd_forward *f) {
     size_t n = f->sizes.longest < QD_QUERY_ROWS ? f->sizes.longest : QD_QUERY_ROWS;
     n = (f->keep ? 3 : 1) * n * f->sizes.longest;
-    return larger(n, 4 * f->sizes.chunk_rows) + 16; /* experts.c keeps the numbers of its rows there */
+    return qd_larger(n, 4 * f->sizes.chunk_rows) + 16; /* experts.c keeps the numbers of its rows there */
 }
 
 static size_t turn_floats(const qd_model_config *c, const qd_sizes *s) {
-    return 2 * s->longest * (larger(c->rope[0].n_rot, c->rope[1].n_rot) / 2) + 16;
+    return 2 * s->longest * (qd_larger(c->rope[0].n_rot, c->rope[1].n_rot) / 2) + 16;
 }
 
 size_t qd_forward_scratch_floats(const qd_forward *f) {
     const qd_model_config *c = &f->model->config;
-    size_t in_block = larger(qd_acts_plan(f->model, &f->sizes, false, NULL, NULL),
+    size_t in_block = qd_larger(qd_acts_plan(f->model, &f->sizes, false, NULL, NULL),
                              f->keep ? qd_acts_plan(f->model, &f->sizes, true, NULL, NULL) : 0);
     in_block += score_floats(f) + turn_floats(c, &f->sizes);
-    return larger(in_block, f->sizes.chunk_rows * c->n_vocab < QD_HEAD_TILE * f->sizes.chunk_rows
+    return qd_larger(in_block, f->sizes.chunk_rows * c->n_vocab < QD_HEAD_TILE * f->sizes.chunk_rows
                                 ? f->sizes.chunk_rows * c->n_vocab
                                 : QD_HEAD_TILE * f->sizes.chunk_rows);
 }

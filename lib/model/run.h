@@ -11,6 +11,10 @@
  * chunk's logits in one of their own. A multiple of QD_LSE_BLOCK, so that sums do not depend on it. */
 #define QD_HEAD_TILE ((size_t)2048)
 
+static inline size_t qd_larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
 /* Positions, made once a run. */
 typedef struct qd_positions {
     float *cos[2], *sin[2];  /* [longest, n_rot / 2] of rope[0] and rope[1] */
