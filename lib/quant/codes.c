@@ -29,11 +29,22 @@ void qd_codes_clear(qdisp_ctx *ctx, qd_codes *c) {
     *c = (qd_codes){0};
 }
 
-static float value_of(const qd_codes *c, size_t i_row, size_t j) {
-    size_t g = i_row * c->n_groups + (c->order ? c->order[j] : j / c->group_size);
-    int code = c->codes[i_row * c->n_in + j], zero = c->zeros ? c->zeros[g] : 1 << (c->bits - 1);
-    float level = c->levels ? c->levels[code] : (float)(code - zero);
-    return c->scales[g] * level + (c->offsets ? c->offsets[g] : 0);
+/* Columns [first, first + n) of a row, all of one group. */
+static void decode_group(const qd_codes *c, size_t i_row, size_t g, size_t first, size_t n, float *out) {
+    const uint8_t *codes = c->codes + i_row * c->n_in + first;
+    size_t at = i_row * c->n_groups + g;
+    float scale = c->scales[at], offset = c->offsets ? c->offsets[at] : 0;
+    int zero = c->zeros ? c->zeros[at] : 1 << (c->bits - 1);
+    for (size_t j = 0; c->levels && j < n; j++) out[j] = scale * c->levels[codes[j]] + offset;
+    for (size_t j = 0; !c->levels && j < n; j++) out[j] = scale * (float)(codes[j] - zero) + offset;
+}
+
+static void decode_row(const qd_codes *c, size_t i_row, float *out) {
+    for (size_t j = 0; c->order && j < c->n_in; j++) decode_group(c, i_row, c->order[j], j, 1, out + j);
+    for (size_t g = 0; !c->order && g < c->n_groups; g++) {
+        size_t first = g * c->group_size, n = c->n_in - first < c->group_size ? c->n_in - first : c->group_size;
+        decode_group(c, i_row, g, first, n, out + first);
+    }
 }
 
 static void keep(const qd_codes *c, size_t first, size_t n, float *out) {
@@ -52,7 +63,7 @@ void qd_codes_decode(qdisp_ctx *ctx, const qd_codes *c, size_t first, size_t n, 
     for (size_t r = 0; r < n; r++) {
         float *row = out + r * c->n_in;
         if (c->block) c->block->decode(c->blocks + (first + r) * c->row_bytes, c->n_in / c->block->n_values, row);
-        for (size_t j = 0; !c->block && j < c->n_in; j++) row[j] = value_of(c, first + r, j);
+        else decode_row(c, first + r, row);
         for (size_t j = 0; c->inputs && j < c->n_in; j++) row[j] /= c->inputs[j];
     }
     keep(c, first, n, out);

@@ -112,10 +112,6 @@ void qd_unit_span(const qd_choice *c, size_t i_unit, size_t *i_row, size_t *firs
     if (c->group_size > 0 && *n > (size_t)c->group_size) *n = (size_t)c->group_size;
 }
 
-const float *qd_choice_weights(qdisp_ctx *ctx, const qd_choice *c, float *buffer) {
-    return qd_load_f32(ctx->kernels, c->data, c->dtype, 0, c->n_out * c->n_in, buffer);
-}
-
 qdisp_status qd_unit_absmax(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, float *absmax) {
     *absmax = ctx->kernels->abs_max(w, n);
     if (isfinite(*absmax)) return QDISP_OK;
@@ -131,22 +127,24 @@ qdisp_status qd_unit_grid(qdisp_ctx *ctx, const qd_choice *c, float absmax, size
     return make_grid(ctx, c, absmax * qd_clip_ratio(c->clips[i_unit]), i_unit, grid);
 }
 
-qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out) {
-    const qd_kernels *kernels = ctx->kernels;
-    qd_grid grid;
+qdisp_status qd_row_grid(qdisp_ctx *ctx, const qd_choice *c, size_t i_unit, const float *w, size_t *first, size_t *n,
+                         qd_grid *grid) {
     float absmax;
-    if (c->units_per_row == 0) {
-        QD_TRY(qd_unit_absmax(ctx, c, w, c->n_in, &absmax));
-        QD_TRY(make_grid(ctx, c, c->alpha, 0, &grid));
-        kernels->quantize(w, c->n_in, &grid, out);
-        return QDISP_OK;
-    }
-    for (size_t u = i_row * c->units_per_row; u < (i_row + 1) * c->units_per_row; u++) {
-        size_t row, first, n;
-        qd_unit_span(c, u, &row, &first, &n);
-        QD_TRY(qd_unit_absmax(ctx, c, w + first, n, &absmax));
-        QD_TRY(qd_unit_grid(ctx, c, absmax, u, &grid));
-        kernels->quantize(w + first, n, &grid, out + first);
+    size_t i_row;
+    *first = 0;
+    *n = c->n_in;
+    if (c->units_per_row) qd_unit_span(c, i_unit, &i_row, first, n);
+    QD_TRY(qd_unit_absmax(ctx, c, w + *first, *n, &absmax));
+    return c->units_per_row ? qd_unit_grid(ctx, c, absmax, i_unit, grid) : make_grid(ctx, c, c->alpha, 0, grid);
+}
+
+qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out) {
+    size_t n_units = c->units_per_row ? c->units_per_row : 1;
+    for (size_t u = i_row * n_units; u < (i_row + 1) * n_units; u++) {
+        size_t first, n;
+        qd_grid grid;
+        QD_TRY(qd_row_grid(ctx, c, u, w, &first, &n, &grid));
+        ctx->kernels->quantize(w + first, n, &grid, out + first);
     }
     return QDISP_OK;
 }

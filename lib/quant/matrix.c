@@ -66,7 +66,8 @@ qdisp_status qdisp_quantizer_matrix(const qdisp_quantizer *q, const qdisp_matrix
     QD_TRY(qd_copy_options(ctx, "matrix", matrix, &m, sizeof m));
     QD_TRY(check_matrix(q, &m));
     size_t n_languages = q->method->needs_calib ? (size_t)m.n_languages : 0;
-    qd_choice c = {.name = "matrix", .data = m.data, .dtype = (qdisp_dtype)m.dtype, .n_out = (size_t)m.n_out,
+    qd_choice c = {.name = "matrix", .method = q->method, .type = "int", .data = m.data,
+                   .dtype = (qdisp_dtype)m.dtype, .n_out = (size_t)m.n_out,
                    .n_in = (size_t)m.n_in, .bits = (int)q->opt.bits, .full_range = q->opt.full_range != 0,
                    .group_size = q->opt.group_size, .alpha = NAN, .error_rel_model = NAN};
     c.n_units = qd_unit_count(c.n_out, c.n_in, c.group_size, &c.units_per_row);

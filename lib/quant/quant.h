@@ -5,6 +5,7 @@
 #include "calib/calib.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
+#include "quant/codes.h"
 
 #include <qdisp/quant.h>
 
@@ -19,10 +20,13 @@ struct qdisp_quantizer {
     char *roles, *objective;
 };
 
-/* One matrix, [n_out, n_in] of f32, f16 or bf16, and what is chosen for it. Units are its groups, channels or the
- * matrix itself, in memory order. */
+/* One matrix, [n_out, n_in] of f32, f16 or bf16, and what is chosen for it: a row of a plan. Units are its groups,
+ * channels or the matrix itself, in memory order. Quantizers see its weights with the columns times the factors of
+ * inputs, and 0 where weights are kept (qd_choice_prepare). */
 typedef struct qd_choice {
     const char *name; /* for messages */
+    const struct qd_method *method;
+    const char *type; /* static: "int", or what fixes bits and blocks */
     const void *data;
     qdisp_dtype dtype;
     size_t i_tensor, i_linear; /* of the model, if it is one of a model's */
@@ -33,6 +37,11 @@ typedef struct qd_choice {
     uint8_t *clips; /* [n_units] k of alpha = absmax * 2^(-k/12); unused for a tensor */
     uint8_t *gains; /* [n_units] k of gain = 2^(k/64): values are codes times step times gain */
     float alpha;    /* of a tensor */
+    uint8_t *inputs; /* [n_in] k of the factor 2^((k-32)/8); NULL: 1 */
+    uint64_t *keep;  /* row * n_in + column of the weights that stay in 16 bits, ascending */
+    size_t n_keep;
+    char *weights; /* lambda of the languages, "en:0.07,de:0.12"; NULL: even */
+    char *options; /* of the method's quantize, "damp=0.01,act_order=1"; NULL: its defaults */
     double error_rel, error_rel_model;
     char note[96];
 } qd_choice;
@@ -50,13 +59,44 @@ typedef struct qd_languages {
     const qd_energy *energies;     /* [QD_N_FOLDS][n_choices][n] */
 } qd_languages;
 
+/* What the mixture of the languages sends into a matrix, NULL where the method does not ask (needs_e, needs_h).
+ * Quantizing may change both; what quantize sees is of the inputs divided by the choice's factors. */
+typedef struct qd_inputs {
+    double *e; /* [n_in] E[x_j^2] */
+    double *h; /* [n_in, n_in] E[x x^T] */
+} qd_inputs;
+
 /* A method: one file and one row in the list of methods (lib/meson.build). choose fills clips or alpha, gains,
- * error_rel_model (or NaN) and note. languages is NULL without a calibration. */
+ * error_rel_model (or NaN) and note, when the plan is made; languages is NULL without a calibration. quantize fills
+ * codes, scales, zeros and offsets of *out when the plan is applied, from w[n_out, n_in] as qd_choice_prepare leaves
+ * it; NULL: nearest under the plan's thresholds (qd_quantize_nearest). */
 typedef struct qd_method {
     const char *name, *needs, *paper;
     bool needs_calib;
     qdisp_status (*choose)(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n);
+    qdisp_status (*quantize)(qdisp_ctx *ctx, const qd_choice *c, const float *w, const qd_inputs *x, qd_codes *out);
+    bool needs_e, needs_h; /* by quantize */
+    const char *options;   /* names that a plan's options may have for quantize, "damp,act_order"; NULL: none */
 } qd_method;
+
+/* The method of a name, or NULL. */
+const qd_method *qd_method_find(const char *name);
+/* The number of an option of a choice; missing if it is not given. */
+double qd_choice_option(const qd_choice *c, const char *name, double missing);
+/* The lambda of a language under a choice's weights; 0 if they do not name it, missing if there are none. */
+double qd_choice_weight(const qd_choice *c, const char *tag, double missing);
+/* 2^((k-32)/8), exact to f32: the same bits everywhere. */
+float qd_input_factor(unsigned k);
+/* A row as quantizers see it, in place: columns times the inputs' factors, kept weights 0. */
+void qd_choice_prepare(const qd_choice *c, size_t i_row, float *w);
+/* The codes of a matrix under a choice, by its method, with inputs' factors and kept weights: everything but the name.
+ * Parallel inside. Errors: ENUMERIC (names the matrix), ENOMEM, ECANCELLED; *out is cleared then. */
+qdisp_status qd_choice_quantize(qdisp_ctx *ctx, const qd_choice *c, const qd_inputs *x, qd_codes *out);
+/* Nearest under the thresholds: decoded they are bit for bit what qd_quantize_row gives. w as prepared. */
+qdisp_status qd_quantize_nearest(qdisp_ctx *ctx, const qd_choice *c, const float *w, qd_codes *out);
+/* The rows of a plan as choices, everything checked; free with qd_choices_free. Errors: EINVAL, EMISMATCH: name row
+ * and column. */
+qdisp_status qd_plan_parse(const qdisp_table *plan, const qdisp_model *model, qd_choice **choices, size_t *n);
 
 /* 2^(-k/12) as an f32, from a table: the same bits everywhere. */
 float qd_clip_ratio(unsigned k);
@@ -90,14 +130,15 @@ void qd_unit_span(const qd_choice *c, size_t i_unit, size_t *i_row, size_t *firs
 /* Number of units of a shape. */
 size_t qd_unit_count(size_t n_out, size_t n_in, int64_t group_size, size_t *units_per_row);
 
-/* The f32 weights of a choice's matrix, widened into buffer[n_out * n_in] unless they can be used in place. */
-const float *qd_choice_weights(qdisp_ctx *ctx, const qd_choice *c, float *buffer);
 /* Quantizes one row: out[n_in]. Absolute maxima are taken from w. ENUMERIC names the matrix. */
 qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out);
 /* The largest |w| of a unit; ENUMERIC if a weight is not finite. */
 qdisp_status qd_unit_absmax(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, float *absmax);
 /* The grid of a unit, its gain included; ENUMERIC if a scale overflows. */
 qdisp_status qd_unit_grid(qdisp_ctx *ctx, const qd_choice *c, float absmax, size_t i_unit, qd_grid *grid);
+/* Place within its row and grid of unit i_unit, counted as if a tensor's were one a row; w: that row, prepared. */
+qdisp_status qd_row_grid(qdisp_ctx *ctx, const qd_choice *c, size_t i_unit, const float *w, size_t *first, size_t *n,
+                         qd_grid *grid);
 
 /* Choices for the tensors that roles name, units counted and clips allocated; free with qd_choices_free. */
 qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model, qd_choice **choices, size_t *n);

@@ -15,14 +15,17 @@ static const qd_method *const methods[] = {
 };
 #define N_METHODS (sizeof methods / sizeof *methods)
 
+const qd_method *qd_method_find(const char *name) {
+    for (size_t i = 0; i < N_METHODS; i++)
+        if (!strcmp(methods[i]->name, name)) return methods[i];
+    return NULL;
+}
 
 static qdisp_status find_method(qdisp_ctx *ctx, const char *name, const qd_method **out) {
     char known[256] = "";
+    *out = name ? qd_method_find(name) : NULL;
+    if (*out) return QDISP_OK;
     for (size_t i = 0; i < N_METHODS; i++) {
-        if (name && !strcmp(methods[i]->name, name)) {
-            *out = methods[i];
-            return QDISP_OK;
-        }
         if (i > 0) strncat(known, ", ", sizeof known - strlen(known) - 1);
         strncat(known, methods[i]->name, sizeof known - strlen(known) - 1);
     }
@@ -149,6 +152,10 @@ void qd_choices_free(qdisp_ctx *ctx, qd_choice *choices, size_t n) {
     for (size_t i = 0; choices && i < n; i++) {
         qd_free(ctx, choices[i].clips);
         qd_free(ctx, choices[i].gains);
+        qd_free(ctx, choices[i].inputs);
+        qd_free(ctx, choices[i].keep);
+        qd_free(ctx, choices[i].weights);
+        qd_free(ctx, choices[i].options);
     }
     qd_free(ctx, choices);
 }
@@ -163,10 +170,11 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
         if (!is_wanted(q->opt.roles, linear, map_role(model, linear))) continue;
         qd_choice *c = &list[n_list];
         const qdisp_tensor *t = &model->tensors[linear->i_weight];
-        *c = (qd_choice){.name = t->name, .data = t->data, .dtype = (qdisp_dtype)t->dtype,
-                         .i_tensor = linear->i_weight, .i_linear = i, .n_out = linear->n_out, .n_in = linear->n_in,
-                         .bits = (int)q->opt.bits, .full_range = q->opt.full_range != 0,
-                         .group_size = q->opt.group_size, .alpha = NAN, .error_rel_model = NAN};
+        *c = (qd_choice){.name = t->name, .method = q->method, .type = "int", .data = t->data,
+                         .dtype = (qdisp_dtype)t->dtype, .i_tensor = linear->i_weight, .i_linear = i,
+                         .n_out = linear->n_out, .n_in = linear->n_in, .bits = (int)q->opt.bits,
+                         .full_range = q->opt.full_range != 0, .group_size = q->opt.group_size,
+                         .alpha = NAN, .error_rel_model = NAN};
         c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
         c->clips = qd_alloc(q->ctx, c->n_units, 1);
         c->gains = qd_alloc(q->ctx, c->n_units, 1);
