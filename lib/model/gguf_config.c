@@ -74,11 +74,16 @@ typedef struct maker {
 #define FAIL(m, code, ...) \
     ((m)->status = (m)->status != QDISP_OK ? (m)->status : qd_fail((m)->file->ctx, code, __VA_ARGS__))
 
-static void set(maker *m, const char *key, json_t *value) {
-    if (m->status == QDISP_OK && (!value || json_object_set(m->json, key, value) != 0)) {
+/* Into an object, which is the config or a part of it. */
+static void set_in(maker *m, json_t *object, const char *key, json_t *value) {
+    if (m->status == QDISP_OK && (!value || json_object_set(object, key, value) != 0)) {
         FAIL(m, QDISP_ENOMEM, "%s: config", m->file->path);
     }
     json_decref(value);
+}
+
+static void set(maker *m, const char *key, json_t *value) {
+    set_in(m, m->json, key, value);
 }
 
 /* The value of "ARCH.key", or NULL. */
@@ -103,9 +108,13 @@ static double shortest(double x) {
     return x;
 }
 
-static void set_real(maker *m, const char *key, double x) {
-    if (isfinite(x)) set(m, key, json_real(shortest(x)));
+static void set_real_in(maker *m, json_t *object, const char *key, double x) {
+    if (isfinite(x)) set_in(m, object, key, json_real(shortest(x)));
     else FAIL(m, QDISP_EFORMAT, "%s: %s is not finite", m->file->path, key);
+}
+
+static void set_real(maker *m, const char *key, double x) {
+    set_real_in(m, m->json, key, x);
 }
 
 static void copy_number(maker *m, const key_row *row, const qd_gguf_value *value) {
@@ -186,7 +195,10 @@ static json_t *list_of(maker *m, const char *name) {
         return NULL;
     }
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_real(shortest((double)x[i])));
+    for (size_t i = 0; i < n; i++) {
+        if (isfinite(x[i])) json_array_append_new(list, json_real(shortest((double)x[i])));
+        else FAIL(m, QDISP_EFORMAT, "%s: tensor '%s': number %zu is not finite", m->file->path, name, i);
+    }
     return list;
 }
 
@@ -197,10 +209,10 @@ static json_t *divisors(maker *m, const char *near, const char *far) {
     int64_t original = integer_of(m, "rope.scaling.original_context_length");
     if (original < 1) original = integer_of(m, "context_length");
     qd_gguf_number(value_of(m, "rope.scaling.attn_factor"), 0, &magnitude);
-    json_object_set_new(scaling, "short_factor", list_of(m, near));
-    json_object_set_new(scaling, "long_factor", list_of(m, far));
-    json_object_set_new(scaling, "attention_factor", json_real(shortest(magnitude)));
-    json_object_set_new(scaling, "original_max_position_embeddings", json_integer((json_int_t)original));
+    set_in(m, scaling, "short_factor", list_of(m, near));
+    set_in(m, scaling, "long_factor", list_of(m, far));
+    set_real_in(m, scaling, "attention_factor", magnitude);
+    set_in(m, scaling, "original_max_position_embeddings", json_integer((json_int_t)original));
     return scaling;
 }
 
@@ -208,14 +220,13 @@ static json_t *yarn(maker *m, double factor) {
     static const key_row rows[] = {{"rope.scaling.yarn_beta_fast", "beta_fast", 'n'},
                                    {"rope.scaling.yarn_beta_slow", "beta_slow", 'n'},
                                    {"rope.scaling.yarn_attn_factor", "attention_factor", 'n'}};
-    json_t *scaling = json_pack("{s:s, s:f}", "rope_type", "yarn", "factor", factor);
+    json_t *scaling = json_pack("{s:s}", "rope_type", "yarn");
     int64_t original = integer_of(m, "rope.scaling.original_context_length");
     double x;
-    if (original > 0) json_object_set_new(scaling, "original_max_position_embeddings", json_integer(original));
+    set_real_in(m, scaling, "factor", factor);
+    if (original > 0) set_in(m, scaling, "original_max_position_embeddings", json_integer((json_int_t)original));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (qd_gguf_number(value_of(m, rows[i].gguf), 0, &x)) {
-            json_object_set_new(scaling, rows[i].json, json_real(shortest(x)));
-        }
+        if (qd_gguf_number(value_of(m, rows[i].gguf), 0, &x)) set_real_in(m, scaling, rows[i].json, x);
     }
     return scaling;
 }
@@ -237,7 +248,7 @@ static void set_rope(maker *m) {
         set(m, "rope_scaling", json_pack("{s:s, s:f}", "rope_type", "linear", "factor", factor));
     } else if (!qd_gguf_is(type, "linear") && !qd_gguf_is(type, "none") && !qd_gguf_is(type, "longrope")) {
         FAIL(m, QDISP_EUNSUPPORTED, "%s: key '%s.rope.scaling.type': '%.*s' is not supported", m->file->path, m->arch,
-             (int)(type.n < 40 ? type.n : 40), type.text);
+             qd_gguf_printable(type), type.text);
     }
 }
 
@@ -406,7 +417,7 @@ static qdisp_status unknown(const qd_tensor_file *file, qd_gguf_text name) {
     }
     return qd_fail(file->ctx, QDISP_EUNSUPPORTED,
                    "%s: general.architecture '%.*s' is not supported in GGUF (there is%s)", file->path,
-                   (int)(name.n < 60 ? name.n : 60), name.text, known);
+                   qd_gguf_printable(name), name.text, known);
 }
 
 qdisp_status qd_gguf_config(qd_tensor_file *file, char **out) {

@@ -225,3 +225,7 @@ bool qd_gguf_string(const qd_gguf_value *value, qd_gguf_text *out) {
 bool qd_gguf_is(qd_gguf_text text, const char *word) {
     return text.n == strlen(word) && !memcmp(text.text, word, text.n);
 }
+
+int qd_gguf_printable(qd_gguf_text text) {
+    return (int)qd_utf8_check(text.text, text.n < 40 ? text.n : 40);
+}

@@ -45,6 +45,8 @@ bool qd_gguf_string(const qd_gguf_value *value, qd_gguf_text *out);
 bool qd_gguf_next(const qd_gguf_value *value, const uint8_t **at, qd_gguf_text *out);
 /* Whether a text is this word. */
 bool qd_gguf_is(qd_gguf_text text, const char *word);
+/* How many bytes of a text a message may show: as far as it is UTF-8, at most 40. */
+int qd_gguf_printable(qd_gguf_text text);
 
 /* --- for format_gguf.c --- */
 

@@ -5,6 +5,7 @@
 #include "tokenizer/sources.h"
 #include "tokenizer/spm.h"
 #include "tensor/gguf.h"
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,6 +71,7 @@ static qdisp_status put_token(reader *r, int32_t id, qd_gguf_text token) {
     if (!token.n) {
         token.n = (size_t)snprintf(name, sizeof name, "[EMPTY_%d]", (int)id);
         token.text = name;
+        r->types[id] = 0;
     }
     return qd_vocab_put(&r->place, r->job->t, id, token.text, token.n, &r->used);
 }
@@ -137,9 +139,8 @@ static qdisp_status find_pattern(reader *r, const qd_named_pattern **out) {
     qd_gguf_string(qd_gguf_find(r->gguf, KEY("pre")), &name);
     *out = qd_pretokenizer_named(name.text, name.n);
     if (*out) return QDISP_OK;
-    bool printable = qd_utf8_check(name.text, name.n) == name.n;
     return qd_fail(r->job->ctx, QDISP_EUNSUPPORTED, "%s: %s: '%.*s' is not known", r->job->file, KEY("pre"),
-                   printable ? (int)(name.n < 40 ? name.n : 40) : 0, name.text);
+                   qd_gguf_printable(name), name.text);
 }
 
 static qdisp_status make_bpe(reader *r, const qd_named_pattern *pattern, bool byte_level) {
@@ -179,7 +180,7 @@ static qdisp_status read_scores(reader *r) {
     if (!r->scores) return QDISP_ENOMEM;
     for (size_t i = 0; i < r->tokens->n; i++) {
         double score;
-        if (!qd_gguf_number(scores, i, &score) || !isfinite(score)) {
+        if (!qd_gguf_number(scores, i, &score) || !(fabs(score) <= FLT_MAX)) {
             return refuse(r, QDISP_EFORMAT, KEY("scores"), "a score that is no finite number");
         }
         r->scores[i] = (float)score;
@@ -315,9 +316,8 @@ static qdisp_status read_model(reader *r) {
         QD_TRY(read_types(r));
         return MODELS[i].open(r);
     }
-    bool printable = qd_utf8_check(model.text, model.n) == model.n;
     return qd_fail(r->job->ctx, QDISP_EUNSUPPORTED, "%s: %s: '%.*s' is not known", r->job->file, KEY("model"),
-                   printable ? (int)(model.n < 40 ? model.n : 40) : 0, model.text);
+                   qd_gguf_printable(model), model.text);
 }
 
 static qdisp_status open_gguf(const qd_source_job *job) {

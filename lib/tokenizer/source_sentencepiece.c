@@ -195,7 +195,9 @@ static qdisp_status set_decoder(reader *r) {
         if (r->types[i] == QD_PIECE_CONTROL) t->decoded.str[i] = "", t->decoded.len[i] = 0;
     }
     size_t n = r->unk_surface ? r->n_unk_surface : 5;
-    if (r->unk_surface && qd_utf8_check((const char *)r->unk_surface, n) != n) return broken(r, "unk_surface");
+    if (r->unk_surface && qd_utf8_check((const char *)r->unk_surface, n) != n) {
+        return qd_fail(r->job->ctx, QDISP_EFORMAT, "%s: trainer_spec.unk_surface: not UTF-8", r->job->file);
+    }
     t->decoded_pool = qd_strndup(t->ctx, r->unk_surface ? (const char *)r->unk_surface : " \xE2\x81\x87 ", n);
     if (!t->decoded_pool) return QDISP_ENOMEM;
     t->decoded.str[t->unk_id] = t->decoded_pool;
@@ -208,6 +210,7 @@ static qdisp_status make(reader *r) {
     QD_TRY(read_specs(r));
     QD_TRY(read_pieces(r));
     QD_TRY(set_decoder(r));
+    r->place.member = "model";
     r->spec.kind = (qd_spm_kind)r->kind;
     r->spec.scores = r->scores;
     r->spec.types = r->types;

@@ -1,0 +1,169 @@
+/* open_files.h - a function a kind of file: it opens whatever is at a path and, if that succeeds, uses all of it, so
+ * that a sanitizer sees what a file only claims. Tests and fuzz targets share them; what is not right aborts. */
+#ifndef OPEN_FILES_H
+#define OPEN_FILES_H
+
+#include "split_quantized.h"
+#include "use_tensors.h"
+
+#include <qdisp/qdisp.h>
+#include <unistd.h>
+
+static inline void expect(bool condition) {
+    if (!condition) abort();
+}
+
+/* A status without a handle, or a handle without a message, is no answer. */
+static inline void answered(qdisp_ctx *ctx, qdisp_status status, const void *handle) {
+    expect((status == QDISP_OK) == (handle != NULL) && (handle || *qdisp_ctx_error(ctx)));
+}
+
+/* --- tables and calibrations --- */
+
+static inline int drop(void *user, const char *bytes, size_t n) {
+    (void)user, (void)bytes, (void)n;
+    return 0;
+}
+
+/* A CSV that reads must write, and what is written must read as the same table. */
+static inline qdisp_status open_table(qdisp_ctx *ctx, const char *path) {
+    static const char *const formats[] = {"text", "csv", "json", "markdown"};
+    char written[64];
+    qdisp_table *t = NULL, *again = NULL;
+    qdisp_status status = qdisp_table_open_csv(ctx, path, "t", &t);
+    answered(ctx, status, t);
+    if (!t) return status;
+    for (size_t i = 0; i < 4; i++) expect(qdisp_table_write(t, formats[i], drop, NULL) == QDISP_OK);
+    snprintf(written, sizeof written, "/tmp/qdisp-table-%ld", (long)getpid());
+    expect(qdisp_table_save(t, written, "csv") == QDISP_OK);
+    expect(qdisp_table_open_csv(ctx, written, "t", &again) == QDISP_OK);
+    unlink(written);
+    expect(qdisp_table_n_rows(again) == qdisp_table_n_rows(t));
+    expect(qdisp_table_n_columns(again) == qdisp_table_n_columns(t));
+    for (size_t i = 0; i < qdisp_table_n_columns(t); i++) {
+        expect(!strcmp(qdisp_table_column_name(again, i), qdisp_table_column_name(t, i)));
+    }
+    qdisp_table_free(again);
+    qdisp_table_free(t);
+    return QDISP_OK;
+}
+
+static inline qdisp_status open_calib(qdisp_ctx *ctx, const char *path) {
+    qdisp_calib *c = NULL;
+    qdisp_table *t = NULL;
+    qdisp_status status = qdisp_calib_open(ctx, path, &c);
+    answered(ctx, status, c);
+    if (c) expect(qdisp_calib_describe(c, &t) == QDISP_OK);
+    qdisp_table_free(t);
+    qdisp_calib_free(c);
+    return status;
+}
+
+/* --- tensors --- */
+
+static inline qdisp_status open_tensors(qdisp_ctx *ctx, const char *path) {
+    qd_tensor_file *file = NULL;
+    qdisp_status status = qd_tensor_file_open(ctx, path, &file);
+    answered(ctx, status, file);
+    if (file) use_tensors(ctx, file);
+    qd_tensor_file_free(file);
+    return status;
+}
+
+static inline qdisp_status open_split(qdisp_ctx *ctx, const char *path) {
+    qd_tensor_file *file = NULL;
+    char *data = NULL;
+    size_t size = 0;
+    expect(qd_read_file(ctx, path, 1 << 20, &data, &size) == QDISP_OK);
+    qdisp_status status = open_quantized(ctx, path, (const uint8_t *)data, size, &file);
+    answered(ctx, status, file);
+    if (file) use_tensors(ctx, file);
+    qd_tensor_file_free(file);
+    qd_free(ctx, data);
+    return status;
+}
+
+/* --- tokenizers --- */
+
+/* Some texts there and back. A text may be refused (no unknown token, a pattern beyond its limit), with a reason. */
+static inline void use_tokenizer(qdisp_ctx *ctx, const qdisp_tokenizer *t) {
+    static const char *const texts[] = {"The cat, 12 \xE7\x8C\xAB \xD7\x97\xD7\xAA\xD7\x95\xD7\x9C  a\xCC\x81 <s>\n x",
+                                        "", "   ", "\xE2\x96\x81", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabcabc",
+                                        "\xEF\xAC\x81\xE3\x8E\xA8\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7\r\n\x01"};
+    enum { MAX = 512 };
+    int32_t ids[MAX];
+    size_t starts[MAX], n_ids, n_bytes, n_vocab = qdisp_tokenizer_n_vocab(t);
+    char out[4 * MAX];
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+        size_t n = strlen(texts[k]);
+        if (qdisp_tokenizer_encode(t, texts[k], n, ids, starts, MAX, &n_ids) != QDISP_OK) {
+            expect(*qdisp_ctx_error(ctx) != 0);
+            continue;
+        }
+        for (size_t i = 0; i < n_ids && i < MAX; i++) {
+            expect(starts[i] <= n && (size_t)ids[i] < n_vocab && qdisp_tokenizer_token(t, ids[i]));
+        }
+        qdisp_tokenizer_decode(t, ids, n_ids < MAX ? n_ids : MAX, 0, out, sizeof out, &n_bytes);
+    }
+    for (size_t i = 0; i < n_vocab && i < 5000; i++) { /* a token's string is a text as well */
+        const char *token = qdisp_tokenizer_token(t, (int32_t)i);
+        if (!token) continue;
+        expect(qdisp_tokenizer_id(t, token) >= 0);
+        ids[0] = (int32_t)i;
+        qdisp_tokenizer_decode(t, ids, 1, 1, out, sizeof out, &n_bytes);
+        if (i < 200) qdisp_tokenizer_encode(t, token, strlen(token), ids, starts, MAX, &n_ids);
+    }
+}
+
+static inline qdisp_status open_tokenizer_as(qdisp_ctx *ctx, const char *path, const char *encoding) {
+    qdisp_tokenizer_options options = {.size = sizeof options, .encoding = encoding};
+    qdisp_tokenizer *t = NULL;
+    qdisp_status status = qdisp_tokenizer_open_as(ctx, path, &options, &t);
+    answered(ctx, status, t);
+    if (t) use_tokenizer(ctx, t);
+    qdisp_tokenizer_free(t);
+    return status;
+}
+
+static inline qdisp_status open_tokenizer(qdisp_ctx *ctx, const char *path) {
+    return open_tokenizer_as(ctx, path, NULL);
+}
+
+static inline qdisp_status open_tiktoken(qdisp_ctx *ctx, const char *path) {
+    return open_tokenizer_as(ctx, path, "llama3");
+}
+
+/* --- models --- */
+
+static inline void use_model(qdisp_ctx *ctx, const qdisp_model *m) {
+    enum { N = 9, MAX_READ = 1 << 14 };
+    const qdisp_model_info *info = qdisp_model_describe(m);
+    static float x[MAX_READ];
+    int32_t ids[N];
+    float nll[N];
+    static const size_t starts[] = {0, 1, N};
+    for (size_t i = 0; i < qdisp_model_n_tensors(m); i++) {
+        qdisp_tensor t;
+        expect(qdisp_model_tensor(m, i, &t) == QDISP_OK && qdisp_model_role(m, i) && qdisp_model_format(m, i));
+        size_t n = (size_t)qd_tensor_n_elements(&t), n_read = n < MAX_READ ? n : MAX_READ;
+        expect(qdisp_model_read(m, i, 0, n_read, x) == QDISP_OK);
+        expect(qdisp_model_read(m, i, n - n_read, n_read, x) == QDISP_OK);
+    }
+    for (size_t i = 0; i < N; i++) ids[i] = (int32_t)(i * 7 % info->n_vocab);
+    bool pairs = info->kind == QDISP_MODEL_ENCODER_DECODER;
+    qdisp_batch batch = {.size = sizeof batch, .ids = ids, .starts = starts, .n_seq = 2,
+                         .source_ids = pairs ? ids : NULL, .source_starts = pairs ? starts : NULL};
+    qdisp_run_options run = {.size = sizeof run, .nll = nll};
+    if (qdisp_model_run(m, &batch, &run) != QDISP_OK) expect(*qdisp_ctx_error(ctx) != 0);
+}
+
+static inline qdisp_status open_model(qdisp_ctx *ctx, const char *path) {
+    qdisp_model *m = NULL;
+    qdisp_status status = qdisp_model_open(ctx, path, &m);
+    answered(ctx, status, m);
+    if (m) use_model(ctx, m);
+    qdisp_model_free(m);
+    return status;
+}
+
+#endif
