@@ -33,8 +33,8 @@ typedef struct qdisp_quantizer_options {
 } qdisp_quantizer_options;
 
 /* A quantizer by its method: "rtn" (round to nearest, min-max), "aciq" (Banner, Nahshan, Soudry 2019, the optimum
- * solved on the data), "la-aciq" (language-aware: the dual over languages, needs calibration). options: NULL =
- * defaults. Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
+ * solved on the data), "la-aciq" (language-aware: the dual over languages, needs calibration), "awq" (Lin et al. 2023:
+ * inputs scaled for the mixture of languages, needs calibration; groups or channels). options: NULL = defaults. Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
 QDISP_API qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp_quantizer_options *options,
                                            qdisp_quantizer **out);
 QDISP_API void qdisp_quantizer_free(qdisp_quantizer *quantizer);
@@ -42,12 +42,14 @@ QDISP_API void qdisp_quantizer_free(qdisp_quantizer *quantizer);
 QDISP_API qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out);
 
 /* Makes the plan: table "plan", a row for every tensor to quantize:
- *   tensor, role, layer, method, bits, group_size, levels ("narrow" or "full"), alpha, clip, gain, n_weights,
+ *   tensor, role, layer, method, bits, group_size, levels ("narrow" or "full"), alpha, clip, gain, inputs, n_weights,
  *   bits_per_weight (codes and 16-bit scales), error_rel (sum (w - Q)^2 / sum w^2, exact), error_rel_model (clip error
  *   plus a^2 times rounding noise, ACIQ's model), note.
  * alpha is the threshold of a tensor (NaN for channels and groups). clip holds a character a channel or group, or one
  * for all: its place k in "A-Za-z0-9-_" makes alpha = max|w| * 2^(-k/12), so "A" is min-max. gain is written likewise:
- * values are multiplied by 2^(k/64), which gives back what clipping takes. All three may be edited. calib may be NULL
+ * values are multiplied by 2^(k/64), which gives back what clipping takes. inputs (missing: 1) holds a character an
+ * input channel: the input is divided by s = 2^((k - 32)/8), and the weights' column multiplied by it before it is
+ * quantized. All four may be edited. calib may be NULL
  * for methods that do not need it. Errors: EINVAL (no calibration), EMISMATCH (of another model), ENUMERIC (weights
  * that are not finite, a scale beyond 16-bit floats: names the tensor), ECANCELLED, ENOMEM. Cost: la-aciq: one
  * pass of up to 32 or 64 candidates a weight, and n_steps of them over at most 256 rows a tensor, whatever the number
@@ -80,7 +82,8 @@ QDISP_API qdisp_status qdisp_quantizer_matrix(const qdisp_quantizer *quantizer, 
                                               float *steps, float *scales);
 
 /* Applies a plan: a model that computes with the quantized weights, dequantized to f32, and shares the others with
- * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; gain if present; others are ignored. The same
+ * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; gain and inputs if present (of scaled inputs
+ * the weights that stand for both: column s quantized, divided by s); others are ignored. The same
  * plan and model give the same bits on every machine. Errors: EMISMATCH (a tensor the model lacks, a clip string of
  * another length: names the row), EINVAL (a value out of range: names row and column), ENUMERIC, ENOMEM. */
 QDISP_API qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_model *model, qdisp_model **out);

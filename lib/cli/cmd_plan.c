@@ -9,7 +9,7 @@ static int run(int argc, const char **argv) {
     int bits = 4, full_range = 0, steps = 0;
     struct poptOption table[] = {
         {"stats", 's', POPT_ARG_STRING, &stats, 0, "statistics from 'qdisp calibrate' (la-aciq needs them)", "FILE"},
-        {"method", 'm', POPT_ARG_STRING, &method, 0, "rtn, aciq or la-aciq (default)", "NAME"},
+        {"method", 'm', POPT_ARG_STRING, &method, 0, "rtn, aciq, la-aciq (default) or awq", "NAME"},
         {"bits", 'b', POPT_ARG_INT, &bits, 0, "2 to 8 (default: 4)", "N"},
         {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",
          "SIZE"},

@@ -69,7 +69,8 @@ qdisp_status qdisp_quantizer_matrix(const qdisp_quantizer *q, const qdisp_matrix
     qd_choice c = {.name = "matrix", .method = q->method, .type = "int", .data = m.data,
                    .dtype = (qdisp_dtype)m.dtype, .n_out = (size_t)m.n_out,
                    .n_in = (size_t)m.n_in, .bits = (int)q->opt.bits, .full_range = q->opt.full_range != 0,
-                   .group_size = q->opt.group_size, .alpha = NAN, .error_rel_model = NAN};
+                   .group_size = q->opt.group_size, .input = {.run = (size_t)m.n_in, .n_tied = 1}, .alpha = NAN,
+                   .error_rel_model = NAN};
     c.n_units = qd_unit_count(c.n_out, c.n_in, c.group_size, &c.units_per_row);
     c.clips = qd_alloc(ctx, c.n_units, 1);
     c.gains = qd_alloc(ctx, c.n_units, 1);

@@ -9,6 +9,11 @@ float qd_input_factor(unsigned k) {
     return ldexpf(qd_gain_ratio(k % 8 * 8), (int)(k / 8) - 4);
 }
 
+uint8_t qd_input_code(double log2_factor) {
+    double k = rint(8 * log2_factor) + 32;
+    return (uint8_t)(k < 0 ? 0 : k > QD_N_CLIPS - 1 ? QD_N_CLIPS - 1 : k);
+}
+
 /* The first of the kept weights at or after a place. */
 static size_t first_kept(const qd_choice *c, uint64_t place) {
     size_t low = 0, high = c->n_keep;

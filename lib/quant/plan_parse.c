@@ -237,8 +237,9 @@ static qdisp_status parse_row(const parser *p, qd_choice *c) {
     const qd_linear *linear = &p->model->linears[i];
     const qdisp_tensor *t = &p->model->tensors[linear->i_weight];
     *c = (qd_choice){.name = t->name, .data = t->data, .dtype = (qdisp_dtype)t->dtype,
-                     .i_tensor = linear->i_weight, .i_linear = i, .n_out = linear->n_out, .n_in = linear->n_in,
-                     .alpha = (float)number_at(p, ALPHA)};
+                     .i_tensor = linear->i_weight, .i_linear = i, .slot = linear->slot,
+                     .n_out = linear->n_out, .n_in = linear->n_in, .alpha = (float)number_at(p, ALPHA)};
+    qd_input_find(p->model, i, &c->input);
     QD_TRY(parse_grid(p, c));
     QD_TRY(parse_method(p, &c->method, &c->type));
     c->clips = qd_alloc(p->ctx, c->n_units, 1);

@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "quant/codes.h"
+#include "quant/inputs.h"
 
 #include <qdisp/quant.h>
 
@@ -30,6 +31,8 @@ typedef struct qd_choice {
     const void *data;
     qdisp_dtype dtype;
     size_t i_tensor, i_linear; /* of the model, if it is one of a model's */
+    qd_slot slot;
+    qd_input input;
     size_t n_out, n_in, n_units, units_per_row; /* tensor: 1 unit, units_per_row 0 */
     int bits;
     bool full_range;
@@ -87,6 +90,8 @@ double qd_choice_option(const qd_choice *c, const char *name, double missing);
 double qd_choice_weight(const qd_choice *c, const char *tag, double missing);
 /* 2^((k-32)/8), exact to f32: the same bits everywhere. */
 float qd_input_factor(unsigned k);
+/* The k of the factor nearest to 2^log2_factor. */
+uint8_t qd_input_code(double log2_factor);
 /* A row as quantizers see it, in place: columns times the inputs' factors, kept weights 0. */
 void qd_choice_prepare(const qd_choice *c, size_t i_row, float *w);
 /* The codes of a matrix under a choice, by its method, with inputs' factors and kept weights: everything but the name.
@@ -130,7 +135,7 @@ void qd_unit_span(const qd_choice *c, size_t i_unit, size_t *i_row, size_t *firs
 /* Number of units of a shape. */
 size_t qd_unit_count(size_t n_out, size_t n_in, int64_t group_size, size_t *units_per_row);
 
-/* Quantizes one row: out[n_in]. Absolute maxima are taken from w. ENUMERIC names the matrix. */
+/* Quantizes one row: out[n_in], which may be w. Absolute maxima are taken from w. ENUMERIC names the matrix. */
 qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out);
 /* The largest |w| of a unit; ENUMERIC if a weight is not finite. */
 qdisp_status qd_unit_absmax(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, float *absmax);

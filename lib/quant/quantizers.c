@@ -172,9 +172,11 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
         const qdisp_tensor *t = &model->tensors[linear->i_weight];
         *c = (qd_choice){.name = t->name, .method = q->method, .type = "int", .data = t->data,
                          .dtype = (qdisp_dtype)t->dtype, .i_tensor = linear->i_weight, .i_linear = i,
-                         .n_out = linear->n_out, .n_in = linear->n_in, .bits = (int)q->opt.bits,
+                         .slot = linear->slot, .n_out = linear->n_out, .n_in = linear->n_in,
+                         .bits = (int)q->opt.bits,
                          .full_range = q->opt.full_range != 0, .group_size = q->opt.group_size,
                          .alpha = NAN, .error_rel_model = NAN};
+        qd_input_find(model, i, &c->input);
         c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
         c->clips = qd_alloc(q->ctx, c->n_units, 1);
         c->gains = qd_alloc(q->ctx, c->n_units, 1);

@@ -98,12 +98,22 @@ qdisp_status qd_rows_squares(const qd_rows *rows, double *sums) {
     return qd_rows_run(rows, group_squares, NULL, sums, rows->c->n_in);
 }
 
+/* As the codes would be decoded, but for kept weights, which are 0. */
+static qdisp_status quantize_prepared(const qd_rows *rows, size_t i_row, const float *w, float *out) {
+    const qd_choice *c = rows->c;
+    if (!c->inputs && c->n_keep == 0) return qd_quantize_row(rows->ctx, c, i_row, w, out);
+    memcpy(out, w, c->n_in * sizeof *out);
+    qd_choice_prepare(c, i_row, out);
+    QD_TRY(qd_quantize_row(rows->ctx, c, i_row, out, out));
+    for (size_t j = 0; c->inputs && j < c->n_in; j++) out[j] /= qd_input_factor(c->inputs[j]);
+    return QDISP_OK;
+}
+
 static qdisp_status group_measure(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
                                   float *q, double *sums) {
     size_t n_in = rows->c->n_in;
     (void)user;
-    for (size_t r = 0; r < h; r++)
-        QD_TRY(qd_quantize_row(rows->ctx, rows->c, i_rows[r], w + r * n_in, q + r * n_in));
+    for (size_t r = 0; r < h; r++) QD_TRY(quantize_prepared(rows, i_rows[r], w + r * n_in, q + r * n_in));
     rows->ctx->kernels->column_measure(w, q, h, n_in, n_in, n_in, sums, sums + n_in);
     return QDISP_OK;
 }

@@ -297,6 +297,7 @@ static qdisp_status plan_by(inputs *in, const char *method, int64_t group_size) 
 static qdisp_status plan_rtn(inputs *in) { return plan_by(in, "rtn", 8); }
 static qdisp_status plan_aciq(inputs *in) { return plan_by(in, "aciq", QDISP_GROUP_TENSOR); }
 static qdisp_status plan_laaciq(inputs *in) { return plan_by(in, "la-aciq", QDISP_GROUP_CHANNEL); }
+static qdisp_status plan_awq(inputs *in) { return plan_by(in, "awq", 8); }
 static qdisp_status pack(inputs *in) {
     static float w[8 * 50];
     uint8_t packed[8 * 25];
@@ -429,6 +430,7 @@ JOB(calib_files, open_model, open_tokenizer, open_corpus, open_calib, NULL)
 JOB(plan_rtn, open_model, NULL)
 JOB(plan_aciq, open_model, NULL)
 JOB(plan_laaciq, open_model, open_tokenizer, open_corpus, open_calib, NULL)
+JOB(plan_awq, open_model, open_tokenizer, open_corpus, open_calib, NULL)
 JOB(pack, NULL)
 JOB(apply, open_model, open_plan, NULL)
 JOB(fertility, open_tokenizer, open_corpus, NULL)
@@ -487,6 +489,7 @@ int main(void) {
     RUN(plan_rtn_out_of_memory);
     RUN(plan_aciq_out_of_memory);
     RUN(plan_laaciq_out_of_memory);
+    RUN(plan_awq_out_of_memory);
     RUN(pack_out_of_memory);
     RUN(apply_out_of_memory);
     RUN(fertility_out_of_memory);

@@ -254,7 +254,7 @@ TEST(options_are_checked) {
     CHECK_STATUS(plan_status(model, NULL, "rtn", (qdisp_quantizer_options){.roles = "embed,attn.qkv"}), QDISP_OK);
     qdisp_table *t = NULL;
     CHECK_STATUS(qdisp_quantizers(ctx, &t), QDISP_OK);
-    CHECK(t && qdisp_table_n_rows(t) == 3);
+    CHECK(t && qdisp_table_n_rows(t) >= 4);
     qdisp_table_free(t);
 }
 
