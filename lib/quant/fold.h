@@ -13,7 +13,8 @@ typedef struct qd_fold {
 } qd_fold;
 
 /* *out [model->n_tensors], for the choices of a plan. Errors: EUNSUPPORTED (the input of a map that nothing before it
- * can take, or not as the plan has it: names the map), EINVAL (maps that read one input with unlike factors), ENOMEM. */
+ * can take, or not as the plan has it: names the map), EINVAL (maps that read one input with unlike factors), ENOMEM.
+ */
 qdisp_status qd_folds_make(const qdisp_model *model, const qd_choice *choices, size_t n, qd_fold **out);
 void qd_folds_free(const qdisp_model *model, qd_fold *folds);
 /* Rows first .. first + n - 1 of tensor i_tensor, as a matrix (a vector: its elements are rows of one column). */

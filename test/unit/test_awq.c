@@ -71,7 +71,8 @@ TEST(a_loud_channel_is_made_small_and_its_column_large) {
     qdisp_table *rtn = plan_of("rtn", "mlp.up", QDISP_GROUP_CHANNEL);
     const char *scales = cell(awq, "inputs", UP);
     CHECK(scales && strlen(scales) == 16);
-    for (int j = 0; scales && j < 16; j++) CHECK(j == 3 || strchr(QD_CLIP_CODES, scales[j]) < strchr(QD_CLIP_CODES, scales[3]));
+    for (int j = 0; scales && j < 16; j++)
+        CHECK(j == 3 || strchr(QD_CLIP_CODES, scales[j]) < strchr(QD_CLIP_CODES, scales[3]));
     CHECK(cell(rtn, "inputs", UP) == NULL);
     feed(calib, "xx", UP, 16, 3); /* the same rows once more: inputs holds them */
     double plain = output_error(rtn, UP, 64, 16), scaled = output_error(awq, UP, 64, 16);
