@@ -34,7 +34,8 @@ typedef struct qdisp_quantizer_options {
 
 /* A quantizer by its method: "rtn" (round to nearest, min-max), "aciq" (Banner, Nahshan, Soudry 2019, the optimum
  * solved on the data), "la-aciq" (language-aware: the dual over languages, needs calibration), "awq" (Lin et al. 2023:
- * inputs scaled for the mixture of languages, needs calibration; groups or channels). options: NULL = defaults. Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
+ * inputs scaled for the mixture of languages, needs calibration; groups or channels). options: NULL = defaults.
+ * Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
 QDISP_API qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp_quantizer_options *options,
                                            qdisp_quantizer **out);
 QDISP_API void qdisp_quantizer_free(qdisp_quantizer *quantizer);

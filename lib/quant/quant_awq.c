@@ -1,11 +1,11 @@
 /* quant_awq.c - activation-aware weight quantization (Lin et al. 2023), for the mixture of languages.
  *
- * A channel of an input that carries much is made small, and its column of the weights as much larger, before rounding
- * to nearest: s_j = a_j^r for one r of 0, 1/20 .. 1 a group of maps that read the same input, scaled so that the
- * largest and the smallest lie around 1. The paper's a_j is the mean |x_j| of its calibration text and its r the best for
- * the output error on that text. Here a_j = sqrt(e_j) with e_j = sum_l lambda_l e_l[j] / mean(e_l), the mixed second
- * moment, and the error is that of a diagonal second moment, sum_ij e_j (w_ij - Q(s_j w_ij) / s_j)^2: statistics are
- * all that it needs. Then each group's threshold is searched likewise; not that of queries and keys, whose product
+ * A channel of an input that carries much is made small, and its column of the weights as much larger, before
+ * rounding to nearest: s_j = a_j^r for one r of 0, 1/20 .. 1 a group of maps that read the same input, scaled so that
+ * the largest and the smallest lie around 1. The paper's a_j is the mean |x_j| of its calibration text and its r the
+ * best for the output error on that text. Here a_j = sqrt(e_j) with e_j = sum_l lambda_l e_l[j] / mean(e_l), the mixed
+ * second moment, and the error is that of a diagonal second moment, sum_ij e_j (w_ij - Q(s_j w_ij) / s_j)^2: statistics
+ * are all that it needs. Then each group's threshold is searched likewise; not that of queries and keys, whose product
  * clipping would shrink (so the paper's program).
  *
  * Only inputs whose scaling the norm or the rows before can take are scaled (quant/inputs.h): elsewhere it would cost a
