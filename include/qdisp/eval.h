@@ -53,8 +53,8 @@ typedef struct qdisp_eval_text_options {
  * n_windows, n_read (tokens in all windows, with the template's), n_tokens (scored), n_bytes (of the scored tokens),
  * nll_nats (sum), mean_nats (a token), perplexity = exp(mean_nats), perplexity_error (its standard error if
  * the losses of tokens were independent), bpb (bits per byte).
- * llama-perplexity's protocol with a context of N: window = N, min_context = N / 2 + 1, replace_first = 1, and no_bos =
- * 1 if the GGUF file says add_bos_token = false: the same tokens are scored in the same context.
+ * llama-perplexity's protocol with a context of N: window = N, min_context = N / 2 + 1, replace_first = 1: the same
+ * tokens are scored in the same context.
  * Errors: EINVAL (a window that is too short, or longer than n_positions; no token left to score), EENCODING, those of
  * qdisp_eval_losses. Cost: as there; memory: 12 bytes a token of the text beside the run's own. Progress:
  * "evaluating". */

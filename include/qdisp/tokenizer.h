@@ -52,6 +52,16 @@ QDISP_API void qdisp_tokenizer_free(qdisp_tokenizer *tokenizer);
  * Cost: O(n log n) in the longest word, linear in the number of words. */
 QDISP_API qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char *text, size_t n_bytes,
                                               int32_t *ids, size_t *starts, size_t capacity, size_t *n_ids);
+/* How a text is read; a sized struct, zero means default. */
+typedef struct qdisp_encode_options {
+    uint64_t size;
+    /* 1: what reads like a special token ("<s>", "<|im_start|>") is ordinary text, as text from strangers should be
+     * read; added tokens that are not special are recognized still. 0: it is that token, as transformers has it. */
+    uint64_t special_as_text;
+} qdisp_encode_options;
+QDISP_API qdisp_status qdisp_tokenizer_encode_as(const qdisp_tokenizer *tokenizer, const char *text, size_t n_bytes,
+                                                 const qdisp_encode_options *options, int32_t *ids, size_t *starts,
+                                                 size_t capacity, size_t *n_ids);
 /* Decodes ids[n_ids] to text[capacity] (bytes; not NUL-terminated); *n_bytes is the length, and nothing else is
  * written if capacity is too small. skip_special: leave special tokens out. Bytes that are not UTF-8 together become
  * U+FFFD as the reference does. Errors: EINVAL (an id outside the vocabulary), ENOMEM. */
@@ -69,6 +79,10 @@ QDISP_API const char *qdisp_tokenizer_token(const qdisp_tokenizer *tokenizer, in
  * model is prefix, ids, suffix. n_ids may be NULL. */
 QDISP_API const int32_t *qdisp_tokenizer_prefix(const qdisp_tokenizer *tokenizer, size_t *n_ids);
 QDISP_API const int32_t *qdisp_tokenizer_suffix(const qdisp_tokenizer *tokenizer, size_t *n_ids);
+/* 1: the file says itself what stands around a text, also where that is nothing (GGUF: add_bos_token, add_eos_token or
+ * llama.cpp's defaults), and evaluation and calibration add no token of the model's; 0: where the template puts nothing
+ * in front, a decoder reads the model's beginning-of-sequence token first. */
+QDISP_API int qdisp_tokenizer_states_template(const qdisp_tokenizer *tokenizer);
 /* Id of the token that hides a word from a masked model: the special "[MASK]" or "<mask>"; -1 if there is none. */
 QDISP_API int32_t qdisp_tokenizer_mask_id(const qdisp_tokenizer *tokenizer);
 

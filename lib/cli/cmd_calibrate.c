@@ -8,7 +8,8 @@ static int run(int argc, const char **argv) {
     struct poptOption table[] = {
         {"corpus", 'c', POPT_ARG_STRING, &corpus, 0, "folder of text, one TAG.txt a language", "DIR"},
         {"languages", 'l', POPT_ARG_STRING, &languages, 0, "only these, comma-separated (default: all)", "TAGS"},
-        {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "tokenizer.json or its folder (default: the model's)", "PATH"},
+        {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "any tokenizer file or its folder (default: the model's)",
+         "PATH"},
         CLI_COMMON,
         POPT_TABLEEND};
     int rc = cli_parse(argc, argv, table, "calibrate MODEL --corpus DIR -o STATS",

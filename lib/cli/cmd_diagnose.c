@@ -12,7 +12,8 @@ static int run(int argc, const char **argv) {
     struct poptOption table[] = {
         {"corpus", 'c', POPT_ARG_STRING, &corpus, 0, "folder of parallel text, one TAG.txt a language", "DIR"},
         {"languages", 'l', POPT_ARG_STRING, &languages, 0, "only these, comma-separated (default: all)", "TAGS"},
-        {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "tokenizer.json or its folder (default: the model's)", "PATH"},
+        {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "any tokenizer file or its folder (default: the model's)",
+         "PATH"},
         {"methods", 'm', POPT_ARG_STRING, &methods, 0, "quantizers (default: rtn,aciq,la-aciq)", "LIST"},
         {"bits", 'b', POPT_ARG_STRING, &bits, 0, "bit widths (default: 8,4,3)", "LIST"},
         {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",

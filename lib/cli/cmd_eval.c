@@ -95,13 +95,15 @@ static int run(int argc, const char **argv) {
         {"limit", 0, POPT_ARG_INT, &limit, 0, "only the first N lines of a language, or windows of the text", "N"},
         {"against", 'a', POPT_ARG_STRING, &against, 0, "the unquantized model to compare with (corpus)", "MODEL"},
         {"languages", 'l', POPT_ARG_STRING, &languages, 0, "only these, comma-separated (default: all)", "TAGS"},
-        {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "tokenizer (default: the model's)", "PATH"},
+        {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "any tokenizer file or its folder (default: the model's)",
+         "PATH"},
         {"window", 'w', POPT_ARG_INT, &window, 0, "text: tokens read at once (default: 512)", "N"},
         {"min-context", 0, POPT_ARG_INT, &context, 0, "text: tokens before a scored one in its window (default: 0)",
          "M"},
         {"replace-first", 0, POPT_ARG_NONE, &replace_first, 0,
          "text: what is put in front takes the place of a window's first token", NULL},
-        {"no-bos", 0, POPT_ARG_NONE, &no_bos, 0, "text: a decoder reads nothing in front", NULL},
+        {"no-bos", 0, POPT_ARG_NONE, &no_bos, 0, "text: a decoder reads nothing in front, whatever the tokenizer says",
+         NULL},
         CLI_COMMON,
         POPT_TABLEEND};
     int rc =
@@ -109,7 +111,7 @@ static int run(int argc, const char **argv) {
                   "Of a corpus: the loss of every line, or with --against what MODEL loses to BASE in each language:\n"
                   "dNLL in bits per byte with a 95 % interval, paired by line. Of a text: its loss and perplexity in\n"
                   "windows side by side. llama-perplexity's protocol with a context of 512:\n"
-                  "--window 512 --min-context 257 --replace-first (--no-bos if the file has add_bos_token = false).",
+                  "--window 512 --min-context 257 --replace-first.",
                   args, 1, 1);
     if (rc >= 0) return rc;
     if (!corpus == !text || window < 0 || context < 0 || limit < 0 || (text && against)) {

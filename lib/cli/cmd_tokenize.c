@@ -14,7 +14,7 @@ typedef struct tokens {
     size_t n_decoded;
 } tokens;
 
-static qdisp_status encode(const qdisp_tokenizer *tokenizer, tokens *t) {
+static qdisp_status encode(const qdisp_tokenizer *tokenizer, const qdisp_encode_options *options, tokens *t) {
     size_t cap = t->n_bytes + 2;
     for (;;) {
         free(t->ids);
@@ -22,7 +22,8 @@ static qdisp_status encode(const qdisp_tokenizer *tokenizer, tokens *t) {
         t->ids = malloc(cap * sizeof *t->ids);
         t->starts = malloc(cap * sizeof *t->starts);
         if (!t->ids || !t->starts) return QDISP_ENOMEM;
-        qdisp_status status = qdisp_tokenizer_encode(tokenizer, t->text, t->n_bytes, t->ids, t->starts, cap, &t->n);
+        qdisp_status status = qdisp_tokenizer_encode_as(tokenizer, t->text, t->n_bytes, options, t->ids, t->starts,
+                                                         cap, &t->n);
         if (status != QDISP_OK || t->n <= cap) return status;
         cap = t->n;
     }
@@ -69,10 +70,10 @@ static qdisp_status decoded_table(qdisp_ctx *ctx, const tokens *t, qdisp_table *
     return status;
 }
 
-static int print(cli_inputs *in, tokens *t, int decodes) {
+static int print(cli_inputs *in, tokens *t, const qdisp_encode_options *options, int decodes) {
     qdisp_report *report = NULL;
     qdisp_table *table = NULL;
-    qdisp_status status = encode(in->tokenizer, t);
+    qdisp_status status = encode(in->tokenizer, options, t);
     if (status == QDISP_OK && decodes) status = decode(in->tokenizer, t);
     if (status == QDISP_OK) status = tokens_table(in->ctx, in->tokenizer, t, &table);
     if (status == QDISP_OK && !decodes) {
@@ -90,14 +91,17 @@ static int print(cli_inputs *in, tokens *t, int decodes) {
 }
 
 static int run(int argc, const char **argv) {
-    const char *path = NULL, *args[1];
+    const char *path = NULL, *special = "parse", *args[1];
     int decodes = 0;
     struct poptOption table[] = {
         {"text", 0, POPT_ARG_STRING, &path, 0, "UTF-8 text to encode, - for standard input", "FILE"},
         {"decode", 'd', POPT_ARG_NONE, &decodes, 0, "decode the tokens again, and say whether that is the text", NULL},
+        {"special", 's', POPT_ARG_STRING, &special, 0,
+         "names of special tokens in the text: parse (they are these tokens, the default) or text (they are text)",
+         "HOW"},
         CLI_COMMON,
         POPT_TABLEEND};
-    int rc = cli_parse(argc, argv, table, "tokenize TOKENIZER --text FILE [--decode]",
+    int rc = cli_parse(argc, argv, table, "tokenize TOKENIZER --text FILE [OPTIONS]",
                        "The tokens of a text: id, the byte where each begins, the token's string in the vocabulary.\n"
                        "TOKENIZER: a tokenizer.json, a SentencePiece .model, a GGUF model, tiktoken's ranks\n"
                        "(cl100k_base:FILE names an encoding), or a folder that holds one of them.",
@@ -107,12 +111,17 @@ static int run(int argc, const char **argv) {
         fprintf(stderr, "qdisp: --text FILE is needed\nTry 'qdisp tokenize --help'.\n");
         return CLI_USAGE;
     }
+    if (strcmp(special, "parse") && strcmp(special, "text")) {
+        fprintf(stderr, "qdisp: --special: '%s' is neither parse nor text\nTry 'qdisp tokenize --help'.\n", special);
+        return CLI_USAGE;
+    }
+    qdisp_encode_options options = {.size = sizeof options, .special_as_text = !strcmp(special, "text")};
     tokens t = {0};
     cli_inputs in = {.ctx = cli_ctx()};
     if (!in.ctx) return CLI_ERROR;
     qdisp_status status = qdisp_tokenizer_open(in.ctx, args[0], &in.tokenizer);
     if (status != QDISP_OK) rc = cli_fail(in.ctx, status);
-    else rc = cli_read_text(path, &t.text, &t.n_bytes) ? print(&in, &t, decodes) : CLI_ERROR;
+    else rc = cli_read_text(path, &t.text, &t.n_bytes) ? print(&in, &t, &options, decodes) : CLI_ERROR;
     free(t.text);
     free(t.ids);
     free(t.starts);

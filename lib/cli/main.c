@@ -22,7 +22,7 @@ static void help(FILE *to) {
     fprintf(to, "  %-10s  %s\n  %-10s  %s\n\n", "help", "this text; 'qdisp help COMMAND' for one command", "version",
             "the version of the library");
     fprintf(to, "Start with:  qdisp diagnose MODEL --corpus DIR\n"
-                "MODEL is a Hugging Face folder (config.json, weights, tokenizer.json) or a GGUF file; DIR holds one\n"
+                "MODEL is a Hugging Face folder (config.json, weights, a tokenizer) or a GGUF file; DIR holds one\n"
                 "text file a language (en.txt, sw.txt, ...), one sentence a line, parallel by line.\n"
                 "Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong usage.\n");
 }

@@ -17,13 +17,14 @@ static qdisp_status check_ids(const qd_frame *f, const int32_t *ids, size_t n) {
 qdisp_status qd_frame_make(const qdisp_model *model, const qdisp_tokenizer *tokenizer, qd_frame *out) {
     const qdisp_model_info *info = &model->info;
     qd_frame f = {.model = model, .tokenizer = tokenizer, .n_most = SIZE_MAX};
+    bool adds = !qdisp_tokenizer_states_template(tokenizer);
     f.prefix = qdisp_tokenizer_prefix(tokenizer, &f.n_prefix);
     f.suffix = qdisp_tokenizer_suffix(tokenizer, &f.n_suffix);
     if (info->kind == QDISP_MODEL_DECODER) {
         f.n_suffix = 0; /* it ends a text, which nothing here does */
-        if (!f.n_prefix && info->bos_id >= 0) f.prefix = &info->bos_id, f.n_prefix = 1;
+        if (!f.n_prefix && adds && info->bos_id >= 0) f.prefix = &info->bos_id, f.n_prefix = 1;
     }
-    if (info->kind == QDISP_MODEL_ENCODER_DECODER && !f.n_suffix && info->eos_id >= 0)
+    if (info->kind == QDISP_MODEL_ENCODER_DECODER && !f.n_suffix && adds && info->eos_id >= 0)
         f.suffix = &info->eos_id, f.n_suffix = 1;
     f.mask_id = info->kind == QDISP_MODEL_MASKED ? qdisp_tokenizer_mask_id(tokenizer) : -1;
     if (f.mask_id >= 0) QD_TRY(check_ids(&f, &f.mask_id, 1));

@@ -1,7 +1,8 @@
 /* sequences.h - text as a model reads it: what calibration and evaluation feed.
  *
  * A decoder reads a lead, then the text; the lead is what the tokenizer's template puts in front, else the model's
- * beginning-of-sequence token, else nothing. A masked model reads prefix, text and suffix of the template. In an
+ * beginning-of-sequence token, else nothing. A GGUF vocabulary says itself whether it puts a token in front (its
+ * add_bos_token) or behind, and is believed. A masked model reads prefix, text and suffix of the template. In an
  * encoder-decoder model the encoder reads prefix, the first half of the text (rounded down) and suffix (that of the
  * template, else the model's end-of-sequence token), and the decoder predicts the rest. Template tokens are never
  * scored, nor is a decoder's first token when nothing leads it. */

@@ -1,7 +1,8 @@
 /* added_tokens.c - tokens that are cut out of the text before anything else.
  *
  * Matching is leftmost and longest, and goes on behind a match also when the match is then discarded because it is
- * not a single word: that is what the reference does, since it searches first and decides later. */
+ * not a single word, or special in a text that shall hold none: that is what the reference does, since it searches
+ * first and decides later. */
 #include "tokenizer/tokenizer.h"
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +68,7 @@ static qdisp_status push(qdisp_ctx *ctx, qd_pieces *pieces, size_t begin, size_t
 }
 
 qdisp_status qd_added_cut(qdisp_ctx *ctx, const qd_added_set *set, const uint8_t *text, size_t begin, size_t end,
-                          qd_pieces *pieces) {
+                          bool special_as_text, qd_pieces *pieces) {
     size_t done = begin, at = begin;
     while (set->n && at < end) {
         const qd_added *token = set->first[text[at]] ? longest_at(set, text, at, end) : NULL;
@@ -77,6 +78,7 @@ qdisp_status qd_added_cut(qdisp_ctx *ctx, const qd_added_set *set, const uint8_t
         }
         size_t start = at, stop = at + token->n, n;
         at = stop;
+        if (token->special && special_as_text) continue;
         if (token->single_word && !is_single_word(text, begin, end, start, stop)) continue;
         if (token->lstrip) {
             size_t left = start;

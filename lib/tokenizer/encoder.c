@@ -58,7 +58,7 @@ static qdisp_status encode_piece(qd_encoder *e, const qd_text *text, size_t begi
     const qdisp_tokenizer *t = e->tokenizer;
     QD_TRY(qd_normalize(e, t->normalizer, &text, &begin, &end));
     e->inner.n = 0;
-    QD_TRY(qd_added_cut(e->ctx, &t->normalized, text->bytes, begin, end, &e->inner));
+    QD_TRY(qd_added_cut(e->ctx, &t->normalized, text->bytes, begin, end, e->special_as_text, &e->inner));
     for (size_t i = 0; i < e->inner.n; i++) {
         const qd_piece *piece = &e->inner.items[i];
         if (piece->id >= 0) {
@@ -73,7 +73,7 @@ static qdisp_status encode_piece(qd_encoder *e, const qd_text *text, size_t begi
 static qdisp_status encode_text(qd_encoder *e, const char *bytes, size_t n) {
     qd_text text = {.bytes = (const uint8_t *)bytes, .n = n};
     e->outer.n = 0;
-    QD_TRY(qd_added_cut(e->ctx, &e->tokenizer->raw, text.bytes, 0, n, &e->outer));
+    QD_TRY(qd_added_cut(e->ctx, &e->tokenizer->raw, text.bytes, 0, n, e->special_as_text, &e->outer));
     for (size_t i = 0; i < e->outer.n; i++) {
         const qd_piece *piece = &e->outer.items[i];
         if (piece->id >= 0) {
@@ -141,10 +141,13 @@ static void give_back(qd_encoder *e) {
     qd_encoder_free(e);
 }
 
-qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char *text, size_t n_bytes, int32_t *ids,
-                                    size_t *starts, size_t capacity, size_t *n_ids) {
+qdisp_status qdisp_tokenizer_encode_as(const qdisp_tokenizer *tokenizer, const char *text, size_t n_bytes,
+                                       const qdisp_encode_options *options, int32_t *ids, size_t *starts,
+                                       size_t capacity, size_t *n_ids) {
     if (!tokenizer) return QDISP_EINVAL;
     qdisp_ctx *ctx = tokenizer->ctx;
+    qdisp_encode_options given;
+    QD_TRY(qd_copy_options(ctx, "encode options", options, &given, sizeof given));
     if ((!text && n_bytes) || (!ids && capacity) || !n_ids) {
         return qd_fail(ctx, QDISP_EINVAL, "qdisp_tokenizer_encode: %s is NULL",
                        !n_ids ? "n_ids" : !text ? "text" : "ids");
@@ -159,6 +162,7 @@ qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char
     if (!e) return QDISP_ENOMEM;
     e->n = 0;
     e->want_starts = starts != NULL;
+    e->special_as_text = given.special_as_text;
     qdisp_status status = n_bytes ? encode_text(e, text, n_bytes) : QDISP_OK;
     if (status == QDISP_OK) {
         *n_ids = e->n;
@@ -169,4 +173,9 @@ qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char
     }
     give_back(e);
     return status;
+}
+
+qdisp_status qdisp_tokenizer_encode(const qdisp_tokenizer *tokenizer, const char *text, size_t n_bytes, int32_t *ids,
+                                    size_t *starts, size_t capacity, size_t *n_ids) {
+    return qdisp_tokenizer_encode_as(tokenizer, text, n_bytes, NULL, ids, starts, capacity, n_ids);
 }

@@ -109,6 +109,7 @@ static qdisp_status add_specials(reader *r) {
 }
 
 static qdisp_status add_template(reader *r, int32_t before, int32_t after) {
+    r->job->t->states_template = true;
     return qd_template_make(r->job->t, &before, before >= 0, &after, after >= 0);
 }
 

@@ -131,6 +131,10 @@ const int32_t *qdisp_tokenizer_suffix(const qdisp_tokenizer *tokenizer, size_t *
     return n ? tokenizer->template_ids + tokenizer->n_before : NULL;
 }
 
+int qdisp_tokenizer_states_template(const qdisp_tokenizer *tokenizer) {
+    return tokenizer && tokenizer->states_template;
+}
+
 int32_t qdisp_tokenizer_mask_id(const qdisp_tokenizer *tokenizer) {
     static const char *const NAMES[] = {"[MASK]", "<mask>"};
     for (size_t i = 0; tokenizer && i < sizeof NAMES / sizeof NAMES[0]; i++) {

@@ -186,9 +186,10 @@ typedef struct qd_pieces {
 } qd_pieces;
 
 void qd_added_sort(qd_added_set *set);
-/* Cuts text[begin, end) at the added tokens, leftmost and longest first; pieces are appended. */
+/* Cuts text[begin, end) at the added tokens, leftmost and longest first; pieces are appended. special_as_text: special
+ * ones do not cut. */
 qdisp_status qd_added_cut(qdisp_ctx *ctx, const qd_added_set *set, const uint8_t *text, size_t begin, size_t end,
-                          qd_pieces *pieces);
+                          bool special_as_text, qd_pieces *pieces);
 
 /* ---- normalizer (normalize.c) and pre-tokenizer (pretokenize.c) ---- */
 
@@ -243,7 +244,7 @@ struct qd_encoder {
     void *symbols, *heap, *links; /* of the model */
     size_t cap_symbols, cap_heap, cap_links;
     void *cache; /* of the model: what words gave; qd_free frees it */
-    bool want_starts;
+    bool want_starts, special_as_text;
     int32_t *ids;
     size_t *starts; /* only if want_starts */
     size_t n, cap_ids, cap_starts;
@@ -342,6 +343,7 @@ struct qdisp_tokenizer {
     int32_t unk_id;     /* the token for what has none, or -1 */
     int32_t *template_ids; /* what stands before a text, then what stands behind it (template.c) */
     size_t n_before, n_after;
+    bool states_template;  /* the file says all that stands around a text, so that no model adds to it */
     qd_added_set raw, normalized; /* contents borrowed from strings, or own where normalizing changed them */
     qd_normalizer *normalizer;
     qd_pretokenizer *pretokenizer;

@@ -33,3 +33,12 @@ printf 'b\377d' >bad.txt
 run tokenize "$model" --text bad.txt
 expect_status 1
 expect_in err "offset 1"
+# names of special tokens
+run tokenize "$model" --text words.txt --special text --format csv
+expect_status 0
+if grep -q '^3,' out; then fail "<pad> is still a token"; else pass; fi
+run tokenize "$model" --text words.txt -s parse
+expect_same out from_file
+run tokenize "$model" --text words.txt --special both
+expect_status 2
+expect_in err "neither parse nor text"

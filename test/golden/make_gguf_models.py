@@ -4,7 +4,7 @@
 
 LLAMA_CPP is a folder with llama.cpp's sources; made with the ones that PyPI's llama-cpp-python 0.3.36 carries, with
 torch 2.15.0, transformers 5.24.0 and gguf as in that folder. These models have no tokenizer, so the vocabulary that the
-converter would write is replaced by one token a row of the embedding.
+converter would write is replaced by one token a row of the embedding; llama_bytes has one that can read text.
 """
 import json
 import pathlib
@@ -20,6 +20,33 @@ NAMES = ["llama_linear", "llama_llama3", "llama_yarn", "gpt2", "gpt_neox_serial"
 def no_vocab(writer, n_vocab):
     writer.add_tokenizer_model("none")
     writer.add_token_list([f"t{i}" for i in range(n_vocab)])
+
+
+def byte_vocab(writer, n_vocab, add_bos=True):
+    """SentencePiece's kind: a token a byte, behind <unk>, <s>, </s>; n_vocab >= 260."""
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    tokens += ["<|endoftext|>"]  # which llama.cpp wants of Phi-3
+    tokens += [f"[PAD{i}]" for i in range(n_vocab - len(tokens))]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * n_vocab)
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [3] + [5] * (n_vocab - 260))
+    writer.add_add_bos_token(add_bos)
+    writer.add_unk_token_id(0)
+
+
+def draw_folder(folder, config, options):
+    """A random model, as test/golden/arch has them."""
+    import make_archs
+    import torch
+    import transformers
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(1)
+    model = make_archs.model_class(config)(transformers.AutoConfig.from_pretrained(folder))
+    with torch.no_grad():
+        make_archs.draw(model, config)
+    make_archs.save(folder, model, config, {k: v for k, v in options.items() if k != "as_saved"})
 
 
 def load_converter(sources):
@@ -54,9 +81,28 @@ def convert(converter, folder, out, vocab=no_vocab, file_type="GUESSED"):
         model(copy, gguf.LlamaFileType[file_type], out, hparams=config, model_name=folder.name).write()
 
 
+def make_llama_bytes(converter):
+    """With a vocabulary: a token a byte, and nothing in front of a text, though the model has a bos."""
+    import make_archs
+    config, options = make_archs.MODELS["llama_linear"]
+    config = {**config, "vocab_size": 260, "bos_token_id": 1, "eos_token_id": 2, "num_hidden_layers": 1,
+              "attention_bias": False, "mlp_bias": False}
+
+    def vocab(writer, n_vocab):
+        byte_vocab(writer, n_vocab, add_bos=False)
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder) / "llama_bytes"
+        draw_folder(folder, config, options)
+        convert(converter, folder, HERE / "gguf" / "llama_bytes.gguf", vocab)
+
+
 def main():
     converter = load_converter(sys.argv[1])
-    for name in sys.argv[2:] or NAMES:
+    for name in sys.argv[2:] or [*NAMES, "llama_bytes"]:
+        if name == "llama_bytes":
+            make_llama_bytes(converter)
+            continue
         folder, out = HERE / "arch" / name, HERE / "gguf" / f"{name}.gguf"
         convert(converter, folder if folder.exists() else HERE / name, out)
         print(name, out.stat().st_size)

@@ -128,22 +128,7 @@ def check_smollm2(library, cache, program, text):
     return good
 
 
-def byte_vocab(writer, n_vocab):
-    """SentencePiece's kind: a token a byte."""
-    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
-    tokens += ["<|endoftext|>"]  # which llama.cpp wants of Phi-3
-    tokens += [f"[PAD{i}]" for i in range(n_vocab - len(tokens))]
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * n_vocab)
-    writer.add_token_types([2, 3, 3] + [6] * 256 + [3] + [5] * (n_vocab - 260))
-    writer.add_add_bos_token(True)
-    writer.add_unk_token_id(0)
-
-
 def check_kinds(library, program, sources, text):
-    import torch
-    import transformers
     sys.path.insert(0, str(ROOT / "test" / "golden"))
     import make_archs
     import make_gguf_models
@@ -157,16 +142,10 @@ def check_kinds(library, program, sources, text):
                 config[key] = 128
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder) / name
-            folder.mkdir()
-            (folder / "config.json").write_text(make_archs.json.dumps(config))
-            torch.manual_seed(1)
-            model = make_archs.model_class(config)(transformers.AutoConfig.from_pretrained(folder))
-            with torch.no_grad():
-                make_archs.draw(model, config)
-            make_archs.save(folder, model, config, {k: v for k, v in options.items() if k != "as_saved"})
+            make_gguf_models.draw_folder(folder, config, options)
             out = folder.parent / f"{name}.gguf"
             try:
-                make_gguf_models.convert(converter, folder, out, byte_vocab, "ALL_F32")
+                make_gguf_models.convert(converter, folder, out, make_gguf_models.byte_vocab, "ALL_F32")
                 good.append(compare(name, library, program, out, text, n_ctx=64, n_windows=20, bos=1))
             except Exception as error:
                 print(f"{name}: {type(error).__name__}: {str(error)[-600:]}", flush=True)

@@ -168,6 +168,12 @@ def differences(theirs, ours, text):
     ids, starts = ours.encode(text, offsets=True)
     if ids.tolist() != expected.ids:
         return ["ids"]
+    if "<" in text or "[" in text:  # what special tokens begin with
+        theirs.encode_special_tokens = True
+        plain = theirs.encode(text, add_special_tokens=False).ids
+        theirs.encode_special_tokens = False
+        if ours.encode(text, special_as_text=True).tolist() != plain:
+            return ["ids, special tokens read as text"]
     found = [] if starts.tolist() == starts_in_bytes(text, expected) else ["starts"]
     for skip in (False, True):
         if theirs.decode(expected.ids, skip_special_tokens=skip) != ours.decode(ids, skip_special=skip):

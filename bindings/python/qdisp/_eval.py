@@ -36,9 +36,8 @@ def eval_text(model: Model, tokenizer: Tokenizer, text: str | bytes, window: int
         min_context: tokens before a scored one in its window.
         max_windows: only these, from the beginning; None: all.
         replace_first: decoders: what is put in front takes the place of a window's first token. llama-perplexity's
-            protocol with a context of N is window=N, min_context=N // 2 + 1, replace_first=True (and no_bos=True if
-            the file says add_bos_token = false).
-        no_bos: decoders: nothing in front.
+            protocol with a context of N is window=N, min_context=N // 2 + 1, replace_first=True.
+        no_bos: decoders: nothing in front, whatever tokenizer and model say.
 
     Errors: TypeError, ValueError; Error (EINVAL: window or text too short; EENCODING; EMISMATCH).
     """

@@ -37,14 +37,15 @@ class Tokenizer:
         options.encoding, options.special_tokens = kept
         self._handle, = self._ctx.call("qdisp_tokenizer_open_as", self._ctx.handle, c_path(path), options)
 
-    def encode(self, text: str | bytes, offsets: bool = False,
-               special: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    def encode(self, text: str | bytes, offsets: bool = False, special: bool = False,
+               special_as_text: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Token ids of a text, int32 [n]; added tokens in the text are recognized.
 
         Args:
             text: str, or UTF-8 as bytes.
             offsets: also return where each token begins, int64 [n], in bytes of the UTF-8 text.
             special: with the template's tokens around it (`prefix` and `suffix`); they begin at 0 and at its end.
+            special_as_text: what reads like a special token ("<s>") is ordinary text.
 
         Errors: TypeError; Error (EENCODING: bytes that are not UTF-8, with their offset), UnicodeEncodeError (a lone
         surrogate in a str).
@@ -53,10 +54,12 @@ class Tokenizer:
             raise TypeError(f"text: str or bytes are needed, not {type(text).__name__}")
         data = text.encode("utf-8") if isinstance(text, str) else text
         c_text = ffi.from_buffer("char[]", data)
+        options = ffi.new("qdisp_encode_options *", {"size": ffi.sizeof("qdisp_encode_options"),
+                                                     "special_as_text": special_as_text})
         capacity = len(data) + 1
         while True:
             ids, starts = np.empty(capacity, np.int32), np.empty(capacity if offsets else 0, np.uintp)
-            n_ids, = self._ctx.call("qdisp_tokenizer_encode", self._handle, c_text, len(data),
+            n_ids, = self._ctx.call("qdisp_tokenizer_encode_as", self._handle, c_text, len(data), options,
                                     pointer(ids, "int32_t *"),
                                     pointer(starts, "size_t *") if offsets else ffi.NULL, capacity)
             if n_ids <= capacity:

@@ -20,6 +20,13 @@ def test_offsets(tokenizer, texts):
     assert (np.diff(starts) >= 0).all() and starts[-1] < len(line.encode("utf-8"))
 
 
+def test_names_of_special_tokens(tokenizer):
+    pad = tokenizer.id("<pad>")
+    assert pad in tokenizer.encode("a<pad>b")
+    ids = tokenizer.encode("a<pad>b", special_as_text=True)
+    assert pad not in ids and tokenizer.decode(ids) == "a<pad>b"
+
+
 def test_nothing(tokenizer):
     assert tokenizer.encode("").shape == (0,) and tokenizer.decode([]) == ""
 
