@@ -13,8 +13,9 @@ static uint32_t saved_state(void) {
 
 unsigned qd_cpu_features(void) {
     unsigned a, b, c, d, found = 0;
-    const unsigned avx = 1u << 28, osxsave = 1u << 27, f16c = 1u << 29, avx2 = 1u << 5, avx512f = 1u << 16;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave) || !(c & avx) || !(c & f16c)) return 0;
+    const unsigned fma = 1u << 12, avx = 1u << 28, osxsave = 1u << 27, f16c = 1u << 29;
+    const unsigned needed = fma | avx | osxsave | f16c, avx2 = 1u << 5, avx512f = 1u << 16;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed) return 0;
     uint32_t state = saved_state();
     if ((state & 0x06) != 0x06) return 0; /* XMM, YMM */
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;

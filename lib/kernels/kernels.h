@@ -48,6 +48,9 @@ typedef struct qd_lse {
  * the kernel nll, whose bits these are if every part but the last was a multiple of QD_LSE_BLOCK. */
 double qd_lse_nll(const qd_lse *row, float x_target);
 
+/* panel_product: rows of a matrix in a panel, and inputs that are summed together. */
+enum { QD_PANEL = 32, QD_PANEL_DEPTH = 512 };
+
 /* Activations: x Phi(x) by BLOOM's and GPT-2's tanh ("gelu_new", "gelu_pytorch_tanh") or exactly ("gelu"),
  * max(0, x), x / (1 + exp(-x)) ("silu", "swish"). */
 typedef enum qd_act { QD_ACT_GELU_TANH, QD_ACT_GELU_ERF, QD_ACT_RELU, QD_ACT_SILU } qd_act;

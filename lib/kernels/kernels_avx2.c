@@ -1,9 +1,12 @@
-/* kernels_avx2.c - 16 lanes as two 256-bit registers (doubles: four). Needs AVX2 and F16C; built without FMA. */
+/* kernels_avx2.c - 16 lanes as two 256-bit registers (doubles: four). Needs AVX2, F16C and
+ * FMA, which vf_fma alone uses. */
 #include "lanes.h"
 
 #include <immintrin.h>
 
 #define QD_ISA avx2
+#define QD_TILE_ROWS 6
+#define QD_TILE_VECTORS 1
 
 typedef struct vf { __m256 a, b; } vf;
 typedef struct vi { __m256i a, b; } vi;
@@ -19,6 +22,11 @@ PAIR(vf_div, _mm256_div_ps)
 PAIR(vf_min, _mm256_min_ps)
 PAIR(vf_max, _mm256_max_ps)
 #undef PAIR
+
+/* x y + z, rounded once. */
+static inline vf vf_fma(vf x, vf y, vf z) {
+    return VF(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
 
 static inline vf vf_set(float x) {
     return VF(_mm256_set1_ps(x), _mm256_set1_ps(x));

@@ -4,6 +4,8 @@
 #include <immintrin.h>
 
 #define QD_ISA avx512
+#define QD_TILE_ROWS 12
+#define QD_TILE_VECTORS 2
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -17,6 +19,11 @@ SAME(vf_div, _mm512_div_ps)
 SAME(vf_min, _mm512_min_ps)
 SAME(vf_max, _mm512_max_ps)
 #undef SAME
+
+/* x y + z, rounded once. */
+static inline vf vf_fma(vf x, vf y, vf z) {
+    return _mm512_fmadd_ps(x, y, z);
+}
 
 static inline vf vf_set(float x) {
     return _mm512_set1_ps(x);

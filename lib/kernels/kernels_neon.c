@@ -4,6 +4,8 @@
 #include <arm_neon.h>
 
 #define QD_ISA neon
+#define QD_TILE_ROWS 6
+#define QD_TILE_VECTORS 1
 
 typedef struct vf { float32x4_t a, b, c, d; } vf;
 typedef struct vi { int32x4_t a, b, c, d; } vi;
@@ -29,6 +31,11 @@ PAIR(vf_div, vdivq_f32)
 PAIR(vf_min, lesser)
 PAIR(vf_max, greater)
 #undef PAIR
+
+/* x y + z, rounded once. */
+static inline vf vf_fma(vf x, vf y, vf z) {
+    return (vf){vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d)};
+}
 
 static inline vf vf_set(float x) {
     float32x4_t v = vdupq_n_f32(x);

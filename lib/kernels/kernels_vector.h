@@ -31,6 +31,7 @@ static inline void vd_flush(double lanes[QD_STEP], vf sums) {
 #include "vector_forward.h"
 #include "vector_activate.h"
 #include "vector_norm.h"
+#include "vector_product.h"
 #include "vector_random.h"
 
 #define QD_PASTE_(a, b) a##b

@@ -74,7 +74,7 @@ static qdisp_status expert_linear(const qd_forward *f, const qd_block *b, size_t
                           .n_seq = b->chunk->n_seq, .starts = b->starts, .i_row = b->i_row, .n_rows = n,
                           .n_cols = l->n_in, .stride = l->n_in, .rows = rows, .data = (float *)(uintptr_t)in};
     QD_TRY(qd_tap_call(b, &a));
-    qd_gemm(false, true, n, l->n_out, l->n_in, 1.0f, in, l->n_in, x->weights[which], l->n_in, 0.0f, out, l->n_out);
+    qd_linear_apply(b, in, n, l->n_in, x->weights[which], l->n_out, false, out, l->n_out);
     a.site = QDISP_SITE_LINEAR_OUT;
     a.n_cols = a.stride = l->n_out;
     a.data = out;
@@ -119,7 +119,8 @@ static qdisp_status make_experts(qd_forward *f) {
     x->chosen = qd_alloc(f->ctx, f->batch_rows * c->n_expert_used, sizeof *x->chosen);
     x->shares = qd_alloc(f->ctx, f->batch_rows * c->n_expert_used, sizeof *x->shares);
     for (size_t i = 0; i < 3; i++) {
-        x->matrices[i] = qd_alloc_aligned(f->ctx, c->n_ff_expert * c->n_embd, sizeof(float));
+        x->matrices[i] = qd_alloc_aligned(f->ctx, qd_panel_floats(i < 2 ? c->n_ff_expert : c->n_embd,
+                                                                  i < 2 ? c->n_embd : c->n_ff_expert), sizeof(float));
         if (!x->matrices[i]) return QDISP_ENOMEM;
     }
     if (f->keep) {
@@ -147,7 +148,7 @@ qdisp_status qd_experts_widen(qd_forward *f) {
     qd_experts *x = f->experts;
     for (size_t i = 0; i < 3; i++) {
         size_t t = qd_model_index(f->model, f->layer, x->expert, (qd_slot)(QD_SLOT_EXPERT_GATE + i));
-        QD_TRY(qd_forward_widen(f, t, x->matrices[i], &x->weights[i]));
+        QD_TRY(qd_forward_load(f, t, x->matrices[i], &x->weights[i]));
     }
     return QDISP_OK;
 }

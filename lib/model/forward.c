@@ -1,7 +1,7 @@
 /* forward.c - the forward pass over many sequences.
  *
  * Sequences are cut into chunks of whole sequences, and chunks into batches. A batch goes through the model layer by
- * layer: the layer's weights are widened to f32 once for all of it, then workers take chunk after chunk through the
+ * layer: the layer's weights become f32 in panels once for all of it, then workers take chunk after chunk through the
  * layer, each with scratch of its own. Chunks depend on the input alone, so that results do not depend on threads. */
 #include <math.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@
 /* Floats of a batch's residual stream, and the chunks that it has at least. */
 #define BATCH_FLOATS ((size_t)16 << 20)
 #define BATCH_CHUNKS_MIN 8
-/* Elements that a worker widens at a time. */
+/* Elements that a worker loads at a time. */
 #define PIECE_ELEMENTS ((size_t)1 << 16)
 
 size_t qd_model_chunks(const size_t *starts, const size_t *source_starts, size_t n_seq, qd_chunk *chunks) {
@@ -105,51 +105,65 @@ static qdisp_status make_targets(qd_forward *f) {
 
 /* --- weights --- */
 
-size_t qd_n_widened(const qdisp_tensor *t) {
+/* Linear maps go into panels (kernels.h), but for a backward pass, which reads them both ways. */
+static bool in_panels(const qd_forward *f, const qdisp_tensor *t) {
+    return !f->keep && t->n_dims == 2;
+}
+
+/* Floats that loading a tensor takes: 0 if it is used in place. */
+static size_t n_loaded(const qd_forward *f, const qdisp_tensor *t) {
+    if (in_panels(f, t)) return qd_panel_floats((size_t)t->shape[0], (size_t)t->shape[1]);
     bool in_place = t->dtype == QDISP_DTYPE_F32 && (uintptr_t)t->data % _Alignof(float) == 0;
     return in_place ? 0 : (size_t)(qd_tensor_n_elements(t) + 15) / 16 * 16; /* each begins at a cache line */
 }
 
-/* Pieces of tensors to widen: whole rows, or a stretch of one long row. */
-typedef struct widening {
+/* Pieces of tensors to load: whole panels, whole rows, or a stretch of one long row. */
+typedef struct loading {
     const qdisp_tensor *t;
     const qd_kernels *kernels;
-    size_t first, end, piece;
+    size_t n_columns, first, end, piece; /* elements */
+    bool panels;
     float *out; /* of element first */
-} widening;
+} loading;
 
-static qdisp_status widen_task(void *arg, size_t i, unsigned i_worker) {
-    const widening *w = arg;
-    size_t first = w->first + i * w->piece, n = w->end - first < w->piece ? w->end - first : w->piece;
+static qdisp_status load_task(void *arg, size_t i, unsigned i_worker) {
+    const loading *l = arg;
+    size_t first = l->first + i * l->piece, n = l->end - first < l->piece ? l->end - first : l->piece;
+    float *to = l->out + (first - l->first);
     (void)i_worker;
-    float *to = w->out + (first - w->first);
-    const float *x = qd_load_f32(w->kernels, w->t->data, (qdisp_dtype)w->t->dtype, first, n, to);
+    if (l->panels) {
+        qd_panels_load(l->kernels, l->t, first / l->n_columns, n / l->n_columns, to);
+        return QDISP_OK;
+    }
+    const float *x = qd_load_f32(l->kernels, l->t->data, (qdisp_dtype)l->t->dtype, first, n, to);
     if (x != to) memcpy(to, x, n * sizeof *to);
     return QDISP_OK;
 }
 
-qdisp_status qd_forward_widen_rows(qd_forward *f, size_t i_tensor, size_t first, size_t n, float *buffer,
-                                   const float **out) {
+qdisp_status qd_forward_load_rows(qd_forward *f, size_t i_tensor, size_t first, size_t n, float *buffer,
+                                  const float **out) {
     const qdisp_tensor *t = &f->model->tensors[i_tensor];
-    size_t n_columns = t->n_dims ? (size_t)t->shape[t->n_dims - 1] : 1;
-    if (!qd_n_widened(t)) {
-        *out = (const float *)t->data + first * n_columns;
+    loading l = {.t = t, .kernels = f->ctx->kernels, .panels = in_panels(f, t), .out = buffer};
+    l.n_columns = t->n_dims ? (size_t)t->shape[t->n_dims - 1] : 1;
+    l.first = first * l.n_columns;
+    l.end = (first + n) * l.n_columns;
+    if (!n_loaded(f, t)) {
+        *out = (const float *)t->data + l.first;
         return QDISP_OK;
     }
-    widening w = {.t = t, .kernels = f->ctx->kernels, .first = first * n_columns, .end = (first + n) * n_columns,
-                  .out = buffer};
-    w.piece = n_columns < PIECE_ELEMENTS ? PIECE_ELEMENTS / n_columns * n_columns : n_columns;
+    size_t whole = l.n_columns * (l.panels ? QD_PANEL : 1);
+    l.piece = whole < PIECE_ELEMENTS ? PIECE_ELEMENTS / whole * whole : whole;
     *out = buffer;
-    size_t n_pieces = (w.end - w.first + w.piece - 1) / w.piece;
-    if (n_pieces == 1) return widen_task(&w, 0, 0);
-    return qd_parallel(f->ctx, n_pieces, widen_task, &w);
+    size_t n_pieces = (l.end - l.first + l.piece - 1) / l.piece;
+    if (n_pieces == 1) return load_task(&l, 0, 0);
+    return qd_parallel(f->ctx, n_pieces, load_task, &l);
 }
 
-qdisp_status qd_forward_widen(qd_forward *f, size_t i_tensor, float *buffer, const float **out) {
+qdisp_status qd_forward_load(qd_forward *f, size_t i_tensor, float *buffer, const float **out) {
     const qdisp_tensor *t = &f->model->tensors[i_tensor];
     size_t n_rows = 1;
     for (uint32_t i = 0; i + 1 < t->n_dims; i++) n_rows *= (size_t)t->shape[i];
-    return qd_forward_widen_rows(f, i_tensor, 0, n_rows, buffer, out);
+    return qd_forward_load_rows(f, i_tensor, 0, n_rows, buffer, out);
 }
 
 /* Rows of these are read one by one, or made into other tables. */
@@ -167,8 +181,8 @@ static qdisp_status load_slots(qd_forward *f, char where, size_t layer, float *b
         size_t i = qd_model_index(f->model, layer, 0, slot);
         if (buffer) f->weights[slot] = NULL;
         if (i == QD_NONE) continue;
-        if (buffer) QD_TRY(qd_forward_widen(f, i, buffer + *used, &f->weights[slot]));
-        *used += qd_n_widened(&f->model->tensors[i]);
+        if (buffer) QD_TRY(qd_forward_load(f, i, buffer + *used, &f->weights[slot]));
+        *used += n_loaded(f, &f->model->tensors[i]);
     }
     return QDISP_OK;
 }
@@ -247,6 +261,7 @@ qd_block qd_forward_block(qd_forward *f, const qd_chunk *chunk, unsigned i_worke
         .model = f->model,
         .kernels = f->ctx->kernels,
         .weights = f->weights,
+        .panels = !f->keep,
         .positions = &f->positions,
         .run = f->run,
         .chunk = chunk,

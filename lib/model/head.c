@@ -1,5 +1,5 @@
 /* head.c - from the residual stream to losses: the final norm, then the vocabulary tile by tile, so that no more than a
- * tile of logits of a chunk is ever held, and no more than a tile of the head is widened. */
+ * tile of logits of a chunk is ever held, and no more than a tile of the head is loaded. */
 #include <math.h>
 #include <string.h>
 
@@ -75,8 +75,7 @@ static qdisp_status tile_task(qd_forward *f, const qd_block *b) {
     if (n == 0) return QDISP_OK;
     float *logits = f->run->logits ? f->run->logits + b->i_row * c->n_vocab + d->first : b->scratch;
     size_t ld = f->run->logits ? c->n_vocab : d->n;
-    qd_gemm(false, true, n, d->n, c->n_word_embd, 1.0f, b->h, c->n_word_embd, d->weight, c->n_word_embd, 0.0f, logits,
-            ld);
+    qd_linear_apply(b, b->h, n, c->n_word_embd, d->weight, d->n, false, logits, ld);
     qd_head_finish(f, logits, n, ld);
     for (size_t r = 0; f->run->nll && r < n; r++) {
         int32_t target = f->targets[b->i_row + d->rows[first + r]];
@@ -135,7 +134,7 @@ qdisp_status qd_head_run(qd_forward *f) {
     if (!f->run->nll && !f->run->logits) return QDISP_OK;
     for (d->first = 0; d->first < n_vocab; d->first += QD_HEAD_TILE) {
         d->n = n_vocab - d->first < QD_HEAD_TILE ? n_vocab - d->first : QD_HEAD_TILE;
-        QD_TRY(qd_forward_widen_rows(f, i_weight, d->first, d->n, d->tile, &d->weight));
+        QD_TRY(qd_forward_load_rows(f, i_weight, d->first, d->n, d->tile, &d->weight));
         QD_TRY(qd_forward_stage(f, tile_task));
     }
     if (f->run->nll) store_losses(f);

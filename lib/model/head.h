@@ -5,7 +5,7 @@
 #include "model/run.h"
 
 typedef struct qd_head {
-    float *tile;         /* [QD_HEAD_TILE, n_in] widened */
+    float *tile;         /* [QD_HEAD_TILE, n_in] loaded */
     const float *weight; /* the tile's */
     const float *bias;   /* [n_vocab] or NULL */
     size_t *rows;        /* [batch_rows] row of its chunk that an input row is of; grouped by chunk */

@@ -79,7 +79,7 @@ static qdisp_status tiles_back(head_back *g) {
     for (d->first = 0; d->first < n_vocab; d->first += QD_HEAD_TILE) {
         d->n = n_vocab - d->first < QD_HEAD_TILE ? n_vocab - d->first : QD_HEAD_TILE;
         size_t i_weight = f->model->linears[i_head].i_weight;
-        QD_TRY(qd_forward_widen_rows(f, i_weight, d->first, d->n, d->tile, &d->weight));
+        QD_TRY(qd_forward_load_rows(f, i_weight, d->first, d->n, d->tile, &d->weight));
         QD_TRY(qd_forward_each(f, g->w->n_lanes, lane_task, g));
         add_lanes(g, d, n_in);
     }

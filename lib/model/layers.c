@@ -52,6 +52,12 @@ static qdisp_status tap_linear(const qd_block *b, qdisp_site site, size_t i_line
     return qd_tap_call(b, &a);
 }
 
+void qd_linear_apply(const qd_block *b, const float *x, size_t n_rows, size_t n_in, const float *weight, size_t n_out,
+                       bool add, float *out, size_t ld) {
+    if (b->panels) b->kernels->panel_product(x, n_in, n_rows, n_in, weight, n_out, add, out, ld);
+    else qd_gemm(false, true, n_rows, n_out, n_in, 1.0f, x, n_in, weight, n_in, add ? 1.0f : 0.0f, out, ld);
+}
+
 qdisp_status qd_linear_run(const qd_block *b, qd_slot weight, const float *x, size_t n_rows, bool with_bias, float *out,
                            size_t ld, bool source) {
     bool outside = qd_slot_rows[weight].where == 'M';
@@ -61,7 +67,6 @@ qdisp_status qd_linear_run(const qd_block *b, qd_slot weight, const float *x, si
     QD_TRY(tap_linear(b, QDISP_SITE_LINEAR_IN, i, (float *)(uintptr_t)x, n_rows, l->n_in, l->n_in, source));
     /* The product adds to rows that hold the bias: one pass less than adding it afterwards. */
     for (size_t r = 0; bias && r < n_rows; r++) memcpy(out + r * ld, bias, l->n_out * sizeof *out);
-    qd_gemm(false, true, n_rows, l->n_out, l->n_in, 1.0f, x, l->n_in, qd_weight(b, weight), l->n_in, bias ? 1.0f : 0.0f,
-            out, ld);
+    qd_linear_apply(b, x, n_rows, l->n_in, qd_weight(b, weight), l->n_out, bias != NULL, out, ld);
     return tap_linear(b, QDISP_SITE_LINEAR_OUT, i, out, n_rows, l->n_out, ld, source);
 }

@@ -4,12 +4,14 @@
 
 #include "model/arch.h"
 #include "model/gemm.h"
+#include "model/panels.h"
 
 #define QD_QUERY_ROWS 64 /* rows of attention scores at a time */
 
 /* Rows of the head, tokens of the vocabulary, at a time: their weights stay in a cache that the workers share, and a
  * chunk's logits in one of their own. A multiple of QD_LSE_BLOCK, so that sums do not depend on it. */
 #define QD_HEAD_TILE ((size_t)2048)
+_Static_assert(2048 % QD_PANEL == 0 && 2048 % QD_LSE_BLOCK == 0, "tiles of the head");
 
 static inline size_t qd_larger(size_t a, size_t b) {
     return a > b ? a : b;
@@ -75,6 +77,7 @@ typedef struct qd_block {
     const qdisp_model *model;
     const qd_kernels *kernels;
     const float *const *weights; /* [QD_N_SLOTS] of this block and of the slots outside the blocks */
+    bool panels;                 /* linear maps are in panels, not in rows */
     const qd_positions *positions;
     const qd_run *run;
     const qd_chunk *chunk;
@@ -99,6 +102,9 @@ static inline const float *qd_weight(const qd_block *b, qd_slot slot) {
 static inline size_t qd_qkv_columns(const qd_model_config *c) {
     return (c->n_head + 2 * c->n_kv_head) * c->head_dim;
 }
+/* out [n_rows, n_out] = x [n_rows, n_in] W^T, added to what is there if `add`; W as this run has its linear maps. */
+void qd_linear_apply(const qd_block *b, const float *x, size_t n_rows, size_t n_in, const float *weight, size_t n_out,
+                       bool add, float *out, size_t ld);
 void qd_norm_rows(const qd_block *b, qd_slot weight, const float *x, size_t n_rows, float *out);
 /* out [n_rows, n_out] with row stride ld = x [n_rows, n_in] W^T + bias, or without bias; tells the taps. source: the
  * rows are the encoder's. */
@@ -176,7 +182,7 @@ struct qd_forward {
     size_t batch_rows, batch_source_rows;
     qd_positions positions;
     float *h, *memory;       /* [batch_rows, n_embd] residual streams of the batch: decoder or only stack; encoder */
-    float *model_weights, *layer_weights; /* widened */
+    float *model_weights, *layer_weights; /* loaded */
     float **scratch;         /* [n_workers], made when a worker first needs it */
     unsigned n_workers;
     size_t n_scratch;        /* floats each */
@@ -195,15 +201,13 @@ qdisp_status qd_forward_stage(qd_forward *f, qd_stage task);
 qdisp_status qd_forward_each(qd_forward *f, size_t n, qd_task task, void *arg);
 qd_block qd_forward_block(qd_forward *f, const qd_chunk *chunk, unsigned i_worker, float *scratch);
 float *qd_forward_scratch(qd_forward *f, unsigned i_worker);
-/* Tensor i_tensor as floats: in place, or widened into buffer, by all workers. */
-qdisp_status qd_forward_widen(qd_forward *f, size_t i_tensor, float *buffer, const float **out);
-/* Rows first .. first + n - 1 of a matrix, likewise. */
-qdisp_status qd_forward_widen_rows(qd_forward *f, size_t i_tensor, size_t first, size_t n, float *buffer,
-                                   const float **out);
+/* Tensor i_tensor as floats, by all workers: in place or in buffer; a linear map in panels unless f->keep. */
+qdisp_status qd_forward_load(qd_forward *f, size_t i_tensor, float *buffer, const float **out);
+/* Rows first .. first + n - 1 of a matrix, likewise; first is a multiple of QD_PANEL. */
+qdisp_status qd_forward_load_rows(qd_forward *f, size_t i_tensor, size_t first, size_t n, float *buffer,
+                                  const float **out);
 /* Floats of scratch that a worker's block takes; what is asked for beyond it begins there. */
 size_t qd_forward_scratch_floats(const qd_forward *f);
-/* Floats that widening a tensor needs: 0 if it is F32 in place. */
-size_t qd_n_widened(const qdisp_tensor *t);
 qdisp_status qd_forward_load_layer(qd_forward *f);
 
 /* Steps of a run that the backward pass shares: prepare, then batches, then end. extra: floats a worker more. */

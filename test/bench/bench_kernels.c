@@ -255,6 +255,11 @@ static void run_rope(const qd_kernels *k, const work *w) {
     for (size_t i = 0; i + 128 <= w->n; i += 128) k->rope(w->out + i, w->y, w->y + 64, 64, false);
 }
 
+/* Rows of 64 by a matrix of 64 by 1024: panels of 256 KiB. */
+static void run_panel_product(const qd_kernels *k, const work *w) {
+    k->panel_product(w->y, 1024, 64, 1024, w->x, w->n / 1024, false, w->out, w->n / 1024);
+}
+
 static void run_philox(const qd_kernels *k, const work *w) {
     const uint32_t counter[4] = {1, 2, 3, 4}, key[2] = {5, 6};
     k->philox(counter, key, w->n / 4, (uint32_t *)w->out);
@@ -307,6 +312,7 @@ static void run_philox(const qd_kernels *k, const work *w) {
 #define COST_rms_norm 8, 1, 0
 #define COST_rms_norm_grad 12, 1, 0
 #define COST_rope 16, 1, 0
+#define COST_panel_product 4, 64, 0, 1 /* fused: an instruction as an addition is */
 #define COST_philox 4, 1, 0
 
 static const bench benches[] = {

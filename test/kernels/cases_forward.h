@@ -1,4 +1,4 @@
-/* cases_forward.h - the cases of c_forward.c, c_activate.c and c_norm.c; a part of test_kernels.c. */
+/* cases_forward.h - the cases of c_forward.c, c_activate.c, c_norm.c and c_product.c; a part of test_kernels.c. */
 
 static void test_softmax(const test_case *t) {
     if (t->n == 0) return;
@@ -139,5 +139,20 @@ static void test_rope(const test_case *t) {
     for (int interleaved = 0; interleaved < 2; interleaved++) {
         COMPARE("rope", float, same_f32, t->n % 4, t->x, t->n / 2 * 2,
                 k->rope(out, t->y, t->positive, t->n / 2, interleaved != 0));
+    }
+}
+
+/* Shapes from what t->n gives: rows beyond and between the tiles, panels in part, inputs beyond a block. */
+static void test_panel_product(const test_case *t) {
+    static const size_t shapes[][3] = {{1, 1, 1}, {13, 33, 5}, {30, 70, 9}, {7, 32, 64}, {3, 3, QD_PANEL_DEPTH + 7}};
+    static float panels[QD_PANEL * (QD_PANEL_DEPTH + 7)];
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        size_t n_rows = shapes[s][0], n_out = shapes[s][1], n_in = shapes[s][2], ld = n_out + s;
+        if (t->n < n_rows * n_in || t->n < n_rows * ld) continue;
+        for (size_t i = 0; i < (n_out + QD_PANEL - 1) / QD_PANEL * QD_PANEL * n_in; i++) panels[i] = t->y[i % t->n];
+        COMPARE("panel_product", float, same_f32, s % 4, NULL, n_rows * n_out,
+                k->panel_product(t->x, n_in, n_rows, n_in, panels, n_out, false, out, n_out));
+        COMPARE("panel_product", float, same_f32, 1, t->positive, n_rows * ld,
+                k->panel_product(t->x, n_in, n_rows, n_in, panels, n_out, true, out, ld));
     }
 }

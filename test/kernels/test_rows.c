@@ -234,6 +234,27 @@ TEST(gradient_of_softmax) {
     }
 }
 
+TEST(products_with_panels) {
+    enum { ROWS = 2, OUT = 4, IN = 2 * QD_PANEL_DEPTH + 19 };
+    static float panels[QD_PANEL * IN];
+    input_fill(NORMAL, 71, x, ROWS * IN);
+    input_fill(MIXED_SCALES, 72, y, OUT * IN);
+    for (size_t j = 0; j < OUT; j++)
+        for (size_t k = 0; k < IN; k++) panels[k * QD_PANEL + j] = y[j * IN + k];
+    c->panel_product(x, IN, ROWS, IN, panels, OUT, false, out, OUT);
+    for (size_t r = 0; r < ROWS; r++) {
+        for (size_t j = 0; j < OUT; j++) {
+            double sum = 0, size = 0;
+            for (size_t k = 0; k < IN; k++) {
+                double term = (double)x[r * IN + k] * (double)y[j * IN + k];
+                sum += term;
+                size += fabs(term);
+            }
+            CHECK_WITHIN(out[r * OUT + j], sum, (QD_PANEL_DEPTH + 3) * U * size);
+        }
+    }
+}
+
 int main(void) {
     c = qd_kernels_get("c", NULL, NULL);
     RUN(gelu);
@@ -243,5 +264,6 @@ int main(void) {
     RUN(rotations);
     RUN(norms_and_their_gradients);
     RUN(gradient_of_softmax);
+    RUN(products_with_panels);
     return TEST_END();
 }
