@@ -65,7 +65,7 @@ int main(void) {
         for (int l = 0; l < 2 && shapes[i].n_in && s == QDISP_OK; l++) s = feed(calib, l, i);
     if (s == QDISP_OK) s = qdisp_quantizer_new(ctx, "la-aciq", &options, &quantizer);
     if (s == QDISP_OK) s = qdisp_quantizer_plan(quantizer, model, calib, &plan);
-    if (s == QDISP_OK) s = qdisp_plan_apply(plan, model, &quantized);
+    if (s == QDISP_OK) s = qdisp_plan_apply(plan, model, NULL, &quantized);
     for (size_t i = 0; s == QDISP_OK && i < qdisp_model_n_tensors(model); i++) {
         if (qdisp_model_tensor(model, i, &w) || qdisp_model_tensor(quantized, i, &q)) s = QDISP_EINVAL;
         else if (w.data != q.data) /* what no plan names is shared */

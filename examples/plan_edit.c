@@ -40,7 +40,7 @@ int main(int argc, char **argv) {
         /* The thresholds (alpha, clip) stay; the step between levels follows from the bits. */
         status = qdisp_table_set_i64(plan, row, bits, 8);
     }
-    if (status == QDISP_OK) status = qdisp_plan_apply(plan, model, &quantized);
+    if (status == QDISP_OK) status = qdisp_plan_apply(plan, model, NULL, &quantized);
     if (status == QDISP_OK) status = qdisp_model_save(quantized, argv[2]);
     if (status == QDISP_OK) printf("wrote %s\n", argv[2]);
     else fprintf(stderr, "%s: %s\n", qdisp_status_name(status), qdisp_ctx_error(ctx));

@@ -4,8 +4,10 @@
 
 #include <qdisp/base.h>
 #include <qdisp/calib.h>
+#include <qdisp/corpus.h>
 #include <qdisp/model.h>
 #include <qdisp/table.h>
+#include <qdisp/tokenizer.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -82,12 +84,38 @@ QDISP_API size_t qdisp_quantizer_n_units(const qdisp_quantizer *quantizer, size_
 QDISP_API qdisp_status qdisp_quantizer_matrix(const qdisp_quantizer *quantizer, const qdisp_matrix *matrix,
                                               float *steps, float *scales);
 
+/* What carrying out a plan may need. A sized struct: size = sizeof(qdisp_plan_options), zero means default; what is
+ * given is borrowed for the call. */
+typedef struct qdisp_plan_options {
+    uint64_t size;
+    const qdisp_calib *calib;         /* statistics by language, for methods that weigh by energies */
+    const qdisp_tokenizer *tokenizer; /* of the corpus */
+    const qdisp_corpus *corpus;       /* text by language, for methods that need second moments of inputs (gptq) */
+    uint64_t max_tokens;      /* of each language's text, no more than about these, from its beginning; default: all */
+    uint64_t original_inputs; /* 1: second moments are those of the model as it is; default 0: layers see what the
+                                 quantized layers before them give */
+} qdisp_plan_options;
+
 /* Applies a plan: a model that computes with the quantized weights, dequantized to f32, and shares the others with
- * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; gain and inputs if present (of scaled inputs
- * the weights that stand for both: column s quantized, divided by s); others are ignored. The same
- * plan and model give the same bits on every machine. Errors: EMISMATCH (a tensor the model lacks, a clip string of
- * another length: names the row), EINVAL (a value out of range: names row and column), ENUMERIC, ENOMEM. */
-QDISP_API qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_model *model, qdisp_model **out);
+ * `model`. Columns needed: tensor, bits, group_size, levels, alpha, clip; used if present: gain, method, type, inputs,
+ * weights, keep, options; others are ignored. inputs: the weights are those that stand for both, column s quantized,
+ * divided by s. weights: how much each language counts where the method mixes them,
+ * "en:0.25,sw:0.75" (empty: all the same). options: NULL = defaults. All is checked before any work. The same plan and
+ * model give the same bits on every machine, but for methods that need second moments (gptq), whose bits are those of
+ * the machine's OpenBLAS (and the same for any number of threads). Errors: EMISMATCH (a tensor the model lacks, a clip
+ * string of another length, statistics of another model, a language of weights that the text or the statistics lack:
+ * names the row), EINVAL (a value out of range: names row and column; no corpus or statistics where a method needs
+ * them), EUNSUPPORTED, ENUMERIC (weights or activations that are not finite, a scale beyond 16-bit floats, second
+ * moments that stay singular: names tensor, and language), ECANCELLED, ENOMEM. Progress: "quantizing". */
+QDISP_API qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_model *model,
+                                        const qdisp_plan_options *options, qdisp_model **out);
+/* The same, written to `path` as `format` (one of qdisp_packers). The output appears whole or not at all. Errors: those
+ * above; EINVAL (an unknown format: lists those there are), EUNSUPPORTED (what the format cannot hold: names the
+ * tensor), EIO. */
+QDISP_API qdisp_status qdisp_plan_write(const qdisp_table *plan, const qdisp_model *model,
+                                        const qdisp_plan_options *options, const char *format, const char *path);
+/* Table "formats": format, summary: a row a format of qdisp_plan_write. */
+QDISP_API qdisp_status qdisp_packers(qdisp_ctx *ctx, qdisp_table **out);
 
 /* Packed codes. A row of codes is one stream of bits, the first code in the lowest bits of the first byte, filled with
  * zeros to a whole byte; a code q stands there as q + 2^(bits-1). Bytes of a row (0: bits is not 2..8), and groups of a

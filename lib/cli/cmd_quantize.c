@@ -22,13 +22,10 @@ static int run(int argc, const char **argv) {
     cli_inputs in = {.ctx = cli_ctx()};
     if (!in.ctx) return CLI_ERROR;
     qdisp_table *plan = NULL;
-    qdisp_model *quantized = NULL;
     qdisp_status status = cli_open(&in, args[0], NULL, NULL, NULL);
     if (status == QDISP_OK) status = qdisp_table_open_csv(in.ctx, plan_path, "plan", &plan);
-    if (status == QDISP_OK) status = qdisp_plan_apply(plan, in.model, &quantized);
-    if (status == QDISP_OK) status = qdisp_model_save(quantized, cli_options.output);
+    if (status == QDISP_OK) status = qdisp_plan_write(plan, in.model, NULL, "folder", cli_options.output);
     rc = status == QDISP_OK ? CLI_OK : cli_fail(in.ctx, status);
-    qdisp_model_free(quantized);
     qdisp_table_free(plan);
     cli_close(&in);
     return rc;

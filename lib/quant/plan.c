@@ -1,4 +1,4 @@
-/* plan.c - the plan as a table, out and in. It is the seam between choosing and quantizing, and the place where bits
+/* plan.c - the plan as a table. It is the seam between choosing and quantizing, and the place where bits
  * become firm: thresholds come from it and from the weights alone. */
 #include "quant/quant.h"
 
@@ -92,33 +92,5 @@ qdisp_status qd_plan_make(const qdisp_quantizer *q, const qdisp_model *model, co
     }
     if (status == QDISP_OK) *out = t;
     else qdisp_table_free(t);
-    return status;
-}
-
-/* ---- in ---- */
-
-qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_model *model, qdisp_model **out) {
-    qdisp_ctx *ctx = model->ctx;
-    qd_choice *choices;
-    size_t n;
-    QD_TRY(qd_plan_parse(plan, model, &choices, &n));
-    float **data = qd_alloc(ctx, n, sizeof *data);
-    size_t *i_tensors = qd_alloc(ctx, n, sizeof *i_tensors);
-    qdisp_status status = data && i_tensors ? QDISP_OK : QDISP_ENOMEM;
-    for (size_t i = 0; i < n && status == QDISP_OK; i++) {
-        const qd_choice *c = &choices[i];
-        qd_codes codes;
-        i_tensors[i] = c->i_tensor;
-        data[i] = qd_alloc_aligned(ctx, c->n_out * c->n_in, sizeof **data);
-        status = data[i] ? qd_choice_quantize(ctx, c, NULL, &codes) : QDISP_ENOMEM;
-        if (status != QDISP_OK) break;
-        qd_codes_decode(ctx, &codes, 0, c->n_out, data[i]);
-        qd_codes_clear(ctx, &codes);
-    }
-    if (status == QDISP_OK) status = qd_model_with_tensors(model, i_tensors, data, n, out);
-    for (size_t i = 0; status != QDISP_OK && data && i < n; i++) qd_free_aligned(ctx, data[i]);
-    qd_choices_free(ctx, choices, n);
-    qd_free(ctx, data);
-    qd_free(ctx, i_tensors);
     return status;
 }

@@ -307,7 +307,7 @@ static qdisp_status pack(inputs *in) {
 }
 static qdisp_status apply(inputs *in) {
     qdisp_model *m = NULL;
-    qdisp_status status = qdisp_plan_apply(in->plan, in->model, &m);
+    qdisp_status status = qdisp_plan_apply(in->plan, in->model, NULL, &m);
     qdisp_model_free(m);
     return status;
 }

@@ -45,7 +45,7 @@ static qdisp_status plan_status(const qdisp_model *m, const qdisp_calib *calib, 
 
 static qdisp_model *applied(const qdisp_table *plan, const qdisp_model *m) {
     qdisp_model *out = NULL;
-    CHECK_STATUS(qdisp_plan_apply(plan, m, &out), QDISP_OK);
+    CHECK_STATUS(qdisp_plan_apply(plan, m, NULL, &out), QDISP_OK);
     if (!out) printf("%s\n", qdisp_ctx_error(m->ctx)), exit(1);
     return out;
 }
@@ -407,7 +407,7 @@ TEST(gain_is_part_of_the_scale) {
     for (size_t i = 0; i < 3; i++) {
         qdisp_model *none = NULL;
         CHECK_STATUS(qdisp_table_set_str(plan, row, gain, bad[i]), QDISP_OK);
-        CHECK(qdisp_plan_apply(plan, model, &none) != QDISP_OK && !none);
+        CHECK(qdisp_plan_apply(plan, model, NULL, &none) != QDISP_OK && !none);
         CHECK_HAS(qdisp_ctx_error(ctx), "gain");
     }
     qdisp_model_free(plain);
@@ -718,7 +718,7 @@ static qdisp_status apply_edited(const char *csv, qdisp_model **out) {
     fclose(f);
     qdisp_table *plan = NULL;
     qdisp_status status = qdisp_table_open_csv(ctx, in_folder("edited.csv"), "plan", &plan);
-    if (status == QDISP_OK) status = qdisp_plan_apply(plan, model, out);
+    if (status == QDISP_OK) status = qdisp_plan_apply(plan, model, NULL, out);
     qdisp_table_free(plan);
     return status;
 }

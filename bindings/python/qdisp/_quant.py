@@ -228,7 +228,7 @@ def apply_plan(plan: Table, model: Model) -> Model:
     row and column; ENUMERIC).
     """
     need(plan, Table, "plan"), need(model, Model, "model")
-    handle, = model._ctx.call("qdisp_plan_apply", plan._handle, model._handle, long=True)
+    handle, = model._ctx.call("qdisp_plan_apply", plan._handle, model._handle, ffi.NULL, long=True)
     return Model._from_handle(model._ctx, handle, model)
 
 
