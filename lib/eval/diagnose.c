@@ -96,10 +96,12 @@ static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
     qdisp_model *quantized = NULL;
     size_t at = q * d->n_languages;
     qdisp_status status = make_quantizer(d, q, &quantizer);
-    qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, PLAN_SHARE);
+    qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, 0.8 * PLAN_SHARE);
     if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, d->model, d->calib, &plan);
     qd_progress_leave(d->ctx, range);
+    range = qd_progress_enter(d->ctx, "diagnosing", 0.8 * PLAN_SHARE, PLAN_SHARE);
     if (status == QDISP_OK) status = qdisp_plan_apply(plan, d->model, NULL, &quantized);
+    qd_progress_leave(d->ctx, range);
     if (status == QDISP_OK)
         status = qd_predict_damage(d->model, quantized, d->calib, d->damage + at, &d->mean_relative[q]);
     range = qd_progress_enter(d->ctx, "diagnosing", PLAN_SHARE, 1);
