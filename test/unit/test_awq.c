@@ -51,7 +51,7 @@ static size_t tensor_of(const char *name) {
 /* The mean of |y - y'|^2 over the rows that were fed, for one map. */
 static double output_error(const qdisp_table *plan, const char *name, size_t n_out, size_t n_in) {
     qdisp_model *q = NULL;
-    CHECK_STATUS(qdisp_plan_apply(plan, model, &q), QDISP_OK);
+    CHECK_STATUS(qdisp_plan_apply(plan, model, NULL, &q), QDISP_OK);
     if (!q) return NAN;
     const float *w = model->tensors[tensor_of(name)].data, *v = q->tensors[tensor_of(name)].data;
     double sum = 0;
@@ -98,8 +98,8 @@ TEST(a_plan_with_scaled_inputs_through_csv_gives_the_same_weights) {
     qdisp_model *a = NULL, *b = NULL;
     CHECK_STATUS(qdisp_table_save(plan, path, "csv"), QDISP_OK);
     CHECK_STATUS(qdisp_table_open_csv(ctx, path, "plan", &back), QDISP_OK);
-    CHECK_STATUS(qdisp_plan_apply(plan, model, &a), QDISP_OK);
-    CHECK_STATUS(qdisp_plan_apply(back, model, &b), QDISP_OK);
+    CHECK_STATUS(qdisp_plan_apply(plan, model, NULL, &a), QDISP_OK);
+    CHECK_STATUS(qdisp_plan_apply(back, model, NULL, &b), QDISP_OK);
     for (size_t i = 0; a && b && i < a->n_tensors; i++)
         CHECK(!memcmp(a->tensors[i].data, b->tensors[i].data, a->tensors[i].n_bytes));
     qdisp_model_free(a);
@@ -123,10 +123,10 @@ TEST(bad_factors_and_thresholds_are_refused) {
     size_t column = qdisp_table_find(plan, "inputs");
     qdisp_model *q = NULL;
     CHECK_STATUS(qdisp_table_set_str(plan, 0, column, "ggg"), QDISP_OK);
-    CHECK_STATUS(qdisp_plan_apply(plan, model, &q), QDISP_EMISMATCH);
+    CHECK_STATUS(qdisp_plan_apply(plan, model, NULL, &q), QDISP_EMISMATCH);
     CHECK_HAS(qdisp_ctx_error(ctx), "plan row 1: inputs has 3 characters, the tensor 16 inputs");
     CHECK_STATUS(qdisp_table_set_str(plan, 0, column, "?"), QDISP_OK);
-    CHECK_STATUS(qdisp_plan_apply(plan, model, &q), QDISP_EINVAL);
+    CHECK_STATUS(qdisp_plan_apply(plan, model, NULL, &q), QDISP_EINVAL);
     CHECK(q == NULL);
     qdisp_table_free(plan);
     qdisp_quantizer_options o = {.size = sizeof o, .group_size = QDISP_GROUP_TENSOR};
