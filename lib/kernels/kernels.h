@@ -28,6 +28,13 @@ typedef struct qd_grid {
     int32_t low, high;
 } qd_grid;
 
+/* The grids that search_affine tries. */
+typedef struct qd_affine_search {
+    int n_max, n_steps;
+    float first, step;
+    bool absolute; /* weighs |difference|, else its square */
+} qd_affine_search;
+
 /* softmax_kl of one row; natural logarithms. */
 typedef struct qd_kl {
     double kl, lse_x, lse_y; /* KL(softmax(x) || softmax(y)) >= 0, log(sum exp(x)), log(sum exp(y)) */

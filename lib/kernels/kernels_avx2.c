@@ -165,6 +165,18 @@ static inline vi vi_max(vi x, vi y) {
     return VI(_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b));
 }
 
+static inline vi vi_min(vi x, vi y) {
+    return VI(_mm256_min_epi32(x.a, y.a), _mm256_min_epi32(x.b, y.b));
+}
+
+static inline vi vi_and(vi x, vi y) {
+    return VI(_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b));
+}
+
+static inline vf vi_to_float(vi x) {
+    return VF(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
+}
+
 static inline void vi_store(uint32_t *out, vi x) {
     _mm256_storeu_si256((__m256i *)(void *)out, x.a);
     _mm256_storeu_si256((__m256i *)(void *)(out + 8), x.b);

@@ -121,6 +121,18 @@ static inline vi vi_max(vi x, vi y) {
     return _mm512_max_epi32(x, y);
 }
 
+static inline vi vi_min(vi x, vi y) {
+    return _mm512_min_epi32(x, y);
+}
+
+static inline vi vi_and(vi x, vi y) {
+    return _mm512_and_si512(x, y);
+}
+
+static inline vf vi_to_float(vi x) {
+    return _mm512_cvtepi32_ps(x);
+}
+
 static inline void vi_store(uint32_t *out, vi x) {
     _mm512_storeu_si512(out, x);
 }

@@ -166,6 +166,18 @@ static inline vi vi_max(vi x, vi y) {
     return TWO(vi, vmaxq_s32, x, y);
 }
 
+static inline vi vi_min(vi x, vi y) {
+    return TWO(vi, vminq_s32, x, y);
+}
+
+static inline vi vi_and(vi x, vi y) {
+    return TWO(vi, vandq_s32, x, y);
+}
+
+static inline vf vi_to_float(vi x) {
+    return ONE(vf, vcvtq_f32_s32, x);
+}
+
 static inline void vi_store(uint32_t *out, vi x) {
     vst1q_u32(out, vreinterpretq_u32_s32(x.a));
     vst1q_u32(out + 4, vreinterpretq_u32_s32(x.b));

@@ -28,6 +28,7 @@ static inline void vd_flush(double lanes[QD_STEP], vf sums) {
 #include "vector_moments.h"
 #include "vector_quantize.h"
 #include "vector_pack.h"
+#include "vector_search.h"
 #include "vector_forward.h"
 #include "vector_activate.h"
 #include "vector_norm.h"

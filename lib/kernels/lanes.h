@@ -36,6 +36,8 @@ enum {
 /* 1.5 * 2^23: adding and subtracting it rounds |t| <= 2^22 to the nearest integer, ties to even, never -0. */
 #define QD_ROUND 12582912.0f
 
+#define QD_BLOCK_ZERO 1e-15f /* blocks whose largest magnitude is below are all zero: ggml's GROUP_MAX_EPS */
+
 /* exp: the range; ln 2 in two parts, of which the first has 9 bits so that its product with |n| <= 128 is exact; and
  * what rounds as QD_ROUND does and leaves n + 127, an exponent field, in the low bits. */
 #define QD_EXP_LOW (-88.0f)
@@ -151,6 +153,12 @@ static inline float qd_exp(float x) {
     p = p * r2 + r + 1.0f;
     /* the low bits of `shifted` hold n + 127, the exponent field of 2^n; n = -127 gives 0 and n = 128 infinity */
     return p * qd_bits_float(qd_float_bits(shifted) << 23);
+}
+
+/* The nearest integer, ties to even, within low..high: |x| < 2^22. Beyond, what ggml's trick with the bits gives. */
+static inline int32_t qd_nearest(float x, int32_t low, int32_t high) {
+    int32_t i = (int32_t)(qd_float_bits(x + QD_ROUND) & 0x7fffff) - 0x400000;
+    return i < low ? low : i > high ? high : i;
 }
 
 /* The first element from `first` on that is value; n if none is. Compared in vectors. */

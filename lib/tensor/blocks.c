@@ -20,23 +20,25 @@ static void decode_i16(const uint8_t *blocks, size_t n, float *out) {
     }
 }
 
-#define PLAIN(name, id, dtype, bytes) {name, id, 1, bytes, QDISP_DTYPE_##dtype, NULL},
-#define BLOCK(name, id, values, bytes, value, decode) {name, id, values, bytes, QDISP_DTYPE_##value, decode},
+#define PLAIN(name, id, dtype, bytes) {name, id, 1, bytes, QDISP_DTYPE_##dtype, NULL, NULL},
+#define BLOCK(name, id, values, bytes, value, decode) {name, id, values, bytes, QDISP_DTYPE_##value, decode, NULL},
+#define BOTH(name, id, values, bytes, kind) \
+    {name, id, values, bytes, QDISP_DTYPE_F32, qd_decode_##kind, qd_encode_##kind},
 
 /* Name, id, values and bytes of a block, narrowest dtype that holds every value (F64: the nearest f32). */
 static const qd_block_type types[] = {
     PLAIN("F32", 0, F32, 4)
     PLAIN("F16", 1, F16, 2)
-    BLOCK("Q4_0", 2, 32, 18, F32, qd_decode_q4_0)
-    BLOCK("Q4_1", 3, 32, 20, F32, qd_decode_q4_1)
-    BLOCK("Q5_0", 6, 32, 22, F32, qd_decode_q5_0)
-    BLOCK("Q5_1", 7, 32, 24, F32, qd_decode_q5_1)
-    BLOCK("Q8_0", 8, 32, 34, F32, qd_decode_q8_0)
-    BLOCK("Q2_K", 10, 256, 84, F32, qd_decode_q2_k)
-    BLOCK("Q3_K", 11, 256, 110, F32, qd_decode_q3_k)
-    BLOCK("Q4_K", 12, 256, 144, F32, qd_decode_q4_k)
-    BLOCK("Q5_K", 13, 256, 176, F32, qd_decode_q5_k)
-    BLOCK("Q6_K", 14, 256, 210, F32, qd_decode_q6_k)
+    BOTH("Q4_0", 2, 32, 18, q4_0)
+    BOTH("Q4_1", 3, 32, 20, q4_1)
+    BOTH("Q5_0", 6, 32, 22, q5_0)
+    BOTH("Q5_1", 7, 32, 24, q5_1)
+    BOTH("Q8_0", 8, 32, 34, q8_0)
+    BOTH("Q2_K", 10, 256, 84, q2_k)
+    BOTH("Q3_K", 11, 256, 110, q3_k)
+    BOTH("Q4_K", 12, 256, 144, q4_k)
+    BOTH("Q5_K", 13, 256, 176, q5_k)
+    BOTH("Q6_K", 14, 256, 210, q6_k)
     BLOCK("Q8_K", 15, 256, 292, F32, qd_decode_q8_k)
     BLOCK("IQ2_XXS", 16, 256, 66, F32, qd_decode_iq2_xxs)
     BLOCK("IQ2_XS", 17, 256, 74, F32, qd_decode_iq2_xs)

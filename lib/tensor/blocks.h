@@ -5,6 +5,7 @@
 #include "tensor/tensor.h"
 
 #define QD_BLOCK_MAX 256 /* values of the longest block */
+#define QD_LANES 16      /* blocks that are searched side by side */
 
 /* A row of the table in blocks.c. */
 typedef struct qd_block_type {
@@ -15,6 +16,10 @@ typedef struct qd_block_type {
     /* n blocks, at any alignment, to out[n * n_values]; NULL: read as they lie. Bit for bit what the format's own
      * reference (gguf-py) gives. */
     void (*decode)(const uint8_t *blocks, size_t n, float *out);
+    /* A row x[n] of finite values, n a multiple of n_values, to blocks; importance[n] >= 0 of its columns, or NULL.
+     * Bit for bit what ggml_quantize_chunk of ggml 0.25.3 gives where it is compiled without fused operations. NULL:
+     * none. */
+    void (*encode)(const qd_kernels *kernels, const float *x, const float *importance, size_t n, uint8_t *blocks);
 } qd_block_type;
 
 /* The type of an id, or NULL: then name tells people what is known of it. */
@@ -57,5 +62,32 @@ QD_DECODER(q2_k) QD_DECODER(q3_k) QD_DECODER(q4_k) QD_DECODER(q5_k) QD_DECODER(q
 QD_DECODER(iq1_s) QD_DECODER(iq1_m) QD_DECODER(iq2_xxs) QD_DECODER(iq2_xs) QD_DECODER(iq2_s)
 QD_DECODER(iq3_xxs) QD_DECODER(iq3_s) QD_DECODER(iq4_nl) QD_DECODER(iq4_xs)
 #undef QD_DECODER
+
+/* --- for the encoders --- */
+
+static inline void qd_put_f16(uint8_t *out, float x) {
+    uint16_t half = qd_f32_to_f16(x);
+    out[0] = (uint8_t)half;
+    out[1] = (uint8_t)(half >> 8);
+}
+
+/* 16 runs of n values side by side, as the kernels search_* take them. */
+typedef struct qd_block_lanes {
+    float x[QD_LANES * 32], w[QD_LANES * 32];
+    float scales[QD_LANES], minima[QD_LANES];
+    uint8_t codes[QD_LANES * 32];
+} qd_block_lanes;
+
+/* Element i of run l to [16 * i + l]; runs beyond n_runs become zero. */
+void qd_block_lanes_load(const float *from, size_t n_runs, size_t n, float *to);
+
+#define QD_ENCODER(name) \
+    void qd_encode_##name(const qd_kernels *kernels, const float *x, const float *importance, size_t n, \
+                          uint8_t *blocks);
+/* encode_simple.c */
+QD_ENCODER(q4_0) QD_ENCODER(q4_1) QD_ENCODER(q5_0) QD_ENCODER(q5_1) QD_ENCODER(q8_0)
+/* encode_k.c */
+QD_ENCODER(q2_k) QD_ENCODER(q3_k) QD_ENCODER(q4_k) QD_ENCODER(q5_k) QD_ENCODER(q6_k)
+#undef QD_ENCODER
 
 #endif

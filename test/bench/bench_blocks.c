@@ -1,4 +1,5 @@
-/* bench_blocks.c - decoding GGUF's blocks to f32, 4 MiB of floats a pass as for a matrix of 1024 x 1024, one thread. */
+/* bench_blocks.c - decoding GGUF's blocks to f32 and encoding them, with and without importance, 4 MiB of floats a pass
+ * as for a matrix of 1024 x 1024, one thread. */
 #include "bench.h"
 
 #include "tensor/blocks.h"
@@ -12,11 +13,21 @@ typedef struct blocks {
     const qd_block_type *type;
     uint8_t *data;
     float *out;
+    const float *x, *importance; /* [N_VALUES] and [1024] or NULL */
+    const qd_kernels *kernels;
 } blocks;
 
 static int decode(void *arg) {
     blocks *b = arg;
     b->type->decode(b->data, N_VALUES / b->type->n_values, b->out);
+    return 0;
+}
+
+static int encode(void *arg) {
+    blocks *b = arg;
+    size_t row_bytes = 1024 / b->type->n_values * b->type->n_bytes;
+    for (size_t r = 0; r < N_VALUES / 1024; r++)
+        b->type->encode(b->kernels, b->x + 1024 * r, b->importance, 1024, b->data + r * row_bytes);
     return 0;
 }
 
@@ -32,6 +43,33 @@ void bench_list_blocks(void) {
     char name[24];
     for (uint32_t id = 0; id < MAX_ID; id++)
         if (type_of(id, name)) puts(name);
+    for (uint32_t id = 0; id < MAX_ID; id++) {
+        const qd_block_type *type = type_of(id, name);
+        if (type && type->encode) printf("encode_%s\nencode_%s_importance\n", type->name, type->name);
+    }
+}
+
+static void bench_encoders(const bench_options *o, blocks *b) {
+    char name[40];
+    float *x = bench_weights(N_VALUES), *importance = bench_weights(1024);
+    const char *isa;
+    b->kernels = qd_kernels_get(o->isa, &isa, NULL);
+    b->x = x;
+    for (size_t j = 0; importance && j < 1024; j++) importance[j] *= importance[j];
+    for (uint32_t id = 0; x && importance && b->kernels && id < 2 * MAX_ID; id++) {
+        b->type = type_of(id / 2, name);
+        if (!b->type || !b->type->encode) continue;
+        b->importance = id % 2 ? importance : NULL;
+        snprintf(name, sizeof name, "encode_%s%s", b->type->name, id % 2 ? "_importance" : "");
+        if (!bench_selected(o, name)) continue;
+        bench_row row = {.name = name, .by = isa, .threads = 1, .n = N_VALUES, .unit = "Gweights/s",
+                         .bytes = 4.0 * N_VALUES + (double)N_VALUES / b->type->n_values * b->type->n_bytes};
+        bench_times times;
+        bench_confine(1);
+        if (bench_measure(o, encode, b, &times) == 0) bench_print(o, &row, &times);
+    }
+    free(x);
+    free(importance);
 }
 
 void bench_blocks(const bench_options *o) {
@@ -47,6 +85,7 @@ void bench_blocks(const bench_options *o) {
         bench_confine(1);
         if (bench_measure(o, decode, &b, &times) == 0) bench_print(o, &row, &times);
     }
+    if (b.data && b.out) bench_encoders(o, &b);
     free(b.data);
     free(b.out);
 }

@@ -265,6 +265,33 @@ static void run_philox(const qd_kernels *k, const work *w) {
     k->philox(counter, key, w->n / 4, (uint32_t *)w->out);
 }
 
+/* 16 blocks of 32 a call; y as weights of any sign: only the speed counts. */
+enum { LANES = 16 * 32 };
+
+static void run_search_affine(const qd_kernels *k, const work *w) {
+    static const qd_affine_search how = {15, 20, -1.0f, 0.1f, false};
+    float scales[16], minima[16];
+    for (size_t i = 0; i + LANES <= w->n; i += LANES)
+        k->search_affine(w->x + i, w->y + i, 32, &how, scales, minima, (uint8_t *)w->out + i);
+}
+
+static void run_search_scale(const qd_kernels *k, const work *w) {
+    float scales[16];
+    for (size_t i = 0; i + LANES <= w->n; i += LANES)
+        k->search_scale(w->x + i, w->y + i, 32, 32, scales, (uint8_t *)w->out + i);
+}
+
+static void run_search_descent(const qd_kernels *k, const work *w) {
+    float scales[16];
+    for (size_t i = 0; i + LANES <= w->n; i += LANES)
+        k->search_descent(w->x + i, 32, 4, scales, (uint8_t *)w->out + i);
+}
+
+static void run_affine_codes(const qd_kernels *k, const work *w) {
+    for (size_t i = 0; i + LANES <= w->n; i += LANES)
+        k->affine_codes(w->x + i, 32, w->y, w->y + 16, 0, 15, (uint8_t *)w->out + i);
+}
+
 /* What a pass moves: bytes an element, element operations an element, and whether it streams; then, if arithmetic may
  * be its limit, the f32 operations of an element operation as the C code has them. A kernel of kernels.inc without its
  * line here does not compile. */
@@ -296,6 +323,10 @@ static void run_philox(const qd_kernels *k, const work *w) {
 #define COST_unpack_bits 1.5, 1, 1
 #define COST_scale_codes 5, 1, 1
 #define COST_quantize_pack 4.5, 1, 1
+#define COST_search_affine 9, 1, 0, 336 /* 21 grids of 8 operations for sums and 8 for the error */
+#define COST_search_scale 9, 1, 0, 190
+#define COST_search_descent 5, 1, 0, 110
+#define COST_affine_codes 5, 1, 0
 #define COST_softmax 16, 1, 0, 26 /* with the copy that renews its input, as for others that work in place */
 #define COST_nll 4, 1, 1, 25
 #define COST_softmax_kl 8, 1, 1, 76

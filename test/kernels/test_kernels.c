@@ -111,6 +111,7 @@ static int same_i8(int8_t *a, int8_t *b, size_t n) {
 #include "cases_quantize.h"
 #include "cases_forward.h"
 #include "cases_random.h"
+#include "cases_search.h"
 
 typedef void (*case_function)(const test_case *t);
 static const case_function cases[] = {

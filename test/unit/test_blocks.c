@@ -104,6 +104,68 @@ TEST(two_bits_without_a_golden_file) {
     CHECK(!memcmp(out, wanted, sizeof wanted) && out[63] == -0.5f);
 }
 
+enum { N_ROWS = 3, N_COLUMNS = 1280 };
+
+/* The numbers of make_encoders.py. */
+static void numbers(float x[N_ROWS * N_COLUMNS], float e[N_COLUMNS]) {
+    uint32_t state = 1;
+    for (size_t i = 0; i < N_ROWS * N_COLUMNS + N_COLUMNS; i++) {
+        state = state * 1664525 + 1013904223;
+        float value = (float)((int32_t)(state >> 8) - (1 << 23));
+        uint32_t kind = state >> 8 & 63;
+        if (i < N_ROWS * N_COLUMNS) x[i] = value * (kind == 0 ? 0x1p-24f : kind == 1 ? 0 : 0x1p-28f);
+        else e[i - N_ROWS * N_COLUMNS] = ldexpf((float)((state >> 16) + 1), -(int)(state >> 8 & 7));
+    }
+}
+
+static const qd_block_type *type_named(const char *name) {
+    const char *unknown;
+    for (uint32_t id = 0; id < 64; id++) {
+        const qd_block_type *type = qd_block_type_find(id, &unknown);
+        if (type && !strcmp(type->name, name)) return type;
+    }
+    return NULL;
+}
+
+/* On every instruction set, and each is the only encoder there is for its type. */
+TEST(encoders_give_the_blocks_of_ggml) {
+    static float x[N_ROWS * N_COLUMNS], e[N_COLUMNS], back[N_COLUMNS];
+    static uint8_t blocks[N_ROWS * N_COLUMNS * 2];
+    char line[256], name[16];
+    const char *isas[8];
+    size_t n_isas = qd_kernels_list(isas), n_lines = 0, n_encoders = 0;
+    unsigned importance, crc;
+    numbers(x, e);
+    FILE *f = fopen(QDISP_ROOT "/test/golden/encoders.txt", "r");
+    CHECK(f && fgets(line, sizeof line, f) && line[0] == '#');
+    for (; f && fgets(line, sizeof line, f); n_lines++) {
+        CHECK(sscanf(line, "%15s %u %x", name, &importance, &crc) == 3);
+        const qd_block_type *type = type_named(name);
+        CHECK(type && type->encode);
+        if (!type || !type->encode) continue;
+        size_t row_bytes = N_COLUMNS / type->n_values * type->n_bytes;
+        for (size_t i = 0; i < n_isas; i++) {
+            const qd_kernels *kernels = qd_kernels_get(isas[i], NULL, NULL);
+            for (size_t r = 0; r < N_ROWS; r++)
+                type->encode(kernels, x + r * N_COLUMNS, importance ? e : NULL, N_COLUMNS, blocks + r * row_bytes);
+            CHECK(crc32_of(blocks, N_ROWS * row_bytes) == crc);
+        }
+        type->decode(blocks, N_COLUMNS / type->n_values, back);
+        double error = 0, power = 0;
+        for (size_t j = 0; j < N_COLUMNS; j++) {
+            error += (double)(back[j] - x[j]) * (double)(back[j] - x[j]);
+            power += (double)x[j] * (double)x[j];
+        }
+        CHECK(error < 0.2 * power);
+    }
+    if (f) fclose(f);
+    for (uint32_t id = 0; id < 64; id++) {
+        const qd_block_type *type = qd_block_type_find(id, (const char *[]){NULL});
+        n_encoders += type && type->encode;
+    }
+    CHECK(n_lines == 2 * n_encoders && n_encoders >= 10);
+}
+
 TEST(ids) {
     const char *name = NULL;
     size_t n_types = 0;
@@ -138,6 +200,7 @@ int main(void) {
     RUN(pieces_are_the_same);
     RUN(values_fit_into_their_dtype);
     RUN(two_bits_without_a_golden_file);
+    RUN(encoders_give_the_blocks_of_ggml);
     RUN(ids);
     qd_tensor_file_free(file);
     qdisp_ctx_free(ctx);
