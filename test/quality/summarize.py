@@ -54,7 +54,7 @@ class Results:
         base_table, base_bits = table(base, read(base)[1]), per_line(read(base)[1])
         self.languages = list(base_bits)
         self.bytes = np.array([base_bits[tag][1] for tag in self.languages])
-        for path in sorted(glob.glob(os.path.join(folder, "*.*.csv"))):
+        for path in sorted(glob.glob(os.path.join(folder, "[!p]*.*.csv"))):
             task = os.path.basename(path)[:-4]
             facts, text = read(path)
             mine = per_line(text)
