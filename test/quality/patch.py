@@ -3,10 +3,12 @@
 
 Round to nearest quantizes every linear map of the blocks, groups of 64. Then some layers are patched back to full
 precision: the outlier layers (the quarter of the layers whose largest weight kurtosis is highest), and N random sets of
-as many layers. If outlier layers carry the disparity, patching them lowers it by more than a random set does. Prediction
-stated beforehand: it does. Writes test/golden/patching.csv: a row a model, bits and set of layers."""
+as many layers (all of them, if there are no more). If outlier layers carry the disparity, patching them lowers it by
+more than a random set does. Prediction stated beforehand: it does. Writes test/golden/patching.csv: a row a model, bits and set of layers."""
 import argparse
 import csv
+import itertools
+import math
 import os
 import random
 
@@ -76,8 +78,12 @@ def main():
         run.run("base")
     outliers, n_layer = outlier_layers(run.model)
     sets = {"none": [], "outlier": outliers}
-    for i in range(args.random):
-        sets[f"random{i}"] = random.Random(i).sample(range(n_layer), len(outliers))
+    if math.comb(n_layer, len(outliers)) <= args.random:
+        others = list(itertools.combinations(range(n_layer), len(outliers)))
+    else:
+        others = [random.Random(i).sample(range(n_layer), len(outliers)) for i in range(args.random)]
+    others = [sorted(layers) for layers in others if sorted(layers) != outliers]
+    sets.update({f"random{i}": layers for i, layers in enumerate(others)})
     base = per_line(read(run.file("base"))[1])
     n = len(run.evaluates)
     draws = np.random.default_rng(0).integers(0, n, (4000, n))
@@ -90,12 +96,12 @@ def main():
             rows.append([args.model, bits, name, " ".join(map(str, sorted(sets[name])))] +
                         [f"{found[name][c][0]:.5f}" for c in ("mean", "worst", "disparity")])
         for column in ("mean", "worst", "disparity"):
-            chance = np.mean([found[f"random{i}"][column] for i in range(args.random)], axis=0)
+            chance = np.mean([found[f"random{i}"][column] for i in range(len(others))], axis=0)
             gain, by_chance = found["none"][column] - found["outlier"][column], found["none"][column] - chance
-            below = sum(found[f"random{i}"][column][0] <= found["outlier"][column][0] for i in range(args.random))
-            print(f"{args.model} {bits} bits, {column}: {found['none'][column][0]:.3f}; patching {len(outliers)} outlier"
-                  f" layers of {n_layer} takes {gain[0]:.3f} {interval(gain[1:])} off, as many random layers "
-                  f"{by_chance[0]:.3f} {interval(by_chance[1:])}; {below} of {args.random} random sets do as well")
+            below = sum(found[f"random{i}"][column][0] <= found["outlier"][column][0] for i in range(len(others)))
+            print(f"{args.model} {bits} bits, {column}: {found['none'][column][0]:.3f}; patching {len(outliers)} outlier "
+                  f"layers of {n_layer} takes {gain[0]:.3f} {interval(gain[1:])} off, as many random layers "
+                  f"{by_chance[0]:.3f} {interval(by_chance[1:])}; {below} of {len(others)} random sets do as well")
     old = []
     if os.path.exists(OUT):
         with open(OUT) as f:
