@@ -4,7 +4,8 @@
 Round to nearest quantizes every linear map of the blocks, groups of 64. Then some layers are patched back to full
 precision: the outlier layers (the quarter of the layers whose largest weight kurtosis is highest), and N random sets of
 as many layers (all of them, if there are no more). If outlier layers carry the disparity, patching them lowers it by
-more than a random set does. Prediction stated beforehand: it does. Writes test/golden/patching.csv: a row a model, bits and set of layers."""
+more than a random set does. Prediction stated beforehand: it does. Writes test/golden/patching.csv: a row a model, bits
+and set of layers."""
 import argparse
 import csv
 import itertools
@@ -99,8 +100,8 @@ def main():
             chance = np.mean([found[f"random{i}"][column] for i in range(len(others))], axis=0)
             gain, by_chance = found["none"][column] - found["outlier"][column], found["none"][column] - chance
             below = sum(found[f"random{i}"][column][0] <= found["outlier"][column][0] for i in range(len(others)))
-            print(f"{args.model} {bits} bits, {column}: {found['none'][column][0]:.3f}; patching {len(outliers)} outlier "
-                  f"layers of {n_layer} takes {gain[0]:.3f} {interval(gain[1:])} off, as many random layers "
+            print(f"{args.model} {bits} bits, {column}: {found['none'][column][0]:.3f}; patching {len(outliers)} "
+                  f"outlier layers of {n_layer} takes {gain[0]:.3f} {interval(gain[1:])} off, as many random layers "
                   f"{by_chance[0]:.3f} {interval(by_chance[1:])}; {below} of {len(others)} random sets do as well")
     old = []
     if os.path.exists(OUT):
