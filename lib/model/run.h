@@ -32,6 +32,8 @@ void qd_positions_free(qdisp_ctx *ctx, qd_positions *positions);
  * rope->n_original by qd_rope_table: cos and sin [n_tokens, n_rot / 2] for a sequence of n_tokens. */
 bool qd_rope_is_dynamic(const qd_rope *rope);
 void qd_rope_table(const qd_rope *rope, size_t n_tokens, float *cos, float *sin);
+/* What the scaling divides the frequencies by, out[n_rot / 2]; not for scalings that depend on n_tokens. */
+void qd_rope_divisors(const qd_rope *rope, float *out);
 
 /* Intermediate rows of one chunk in one block. A forward pass lets those share memory that are not alive at once
  * (qd_acts_plan); a backward pass keeps all. */
