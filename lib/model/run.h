@@ -95,6 +95,7 @@ typedef struct qd_block {
     float *scratch; /* all of it: the rest of a chunk's memory lies in it */
     float *scores;  /* [QD_QUERY_ROWS, longest]; thrice that for the backward pass */
     float *turns;  /* [2, longest, n_rot / 2] for sequences with turns of their own */
+    float *kv;     /* keys and values of a head in panels */
 } qd_block;
 
 /* --- layers.c --- */
@@ -128,9 +129,12 @@ typedef struct qd_attend {
     const float *alibi;  /* bias of key j at alibi[j]; NULL: none */
     float alibi_scale;
     const float *bias;   /* of distance j - i at bias[j - i]; NULL: none */
+    const float *k_panels, *v_panels; /* keys times scale, and values; NULL: as they lie */
     float *out;
     size_t ld_out;
 } qd_attend;
+/* Floats of b->kv for sequences of at most `longest` tokens. */
+size_t qd_attend_floats(const qd_model_config *c, size_t longest);
 size_t qd_q_column(const qd_model_config *c, size_t i_head);
 size_t qd_k_column(const qd_model_config *c, size_t i_kv_head); /* its v follows */
 size_t qd_v_column(const qd_model_config *c, size_t i_kv_head);
