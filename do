@@ -6,7 +6,8 @@
 #                (installs PyTorch: about 3 GB); --counts: instructions; --quick; names or patterns of cases
 #   ./do asan    the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./do fuzz    the parsers under libFuzzer, FUZZ_SECONDS each (default 60; needs clang)
-#   ./do interop transformers and tokenizers load what we write and agree (installs PyTorch: about 2 GB)
+#   ./do interop transformers, tokenizers, llama.cpp (if LLAMA_CPP names a built tree) beside ours: installs PyTorch,
+#                about 2 GB; names of checks (test/interop/check_NAME.py)
 #   ./do setup   only the set-up and the build
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -76,6 +77,42 @@ peers_environment() {
     done
 }
 
+# Other programs' results beside ours. NAME...: only these checks, e.g. smollm2 tokenizers. What llama.cpp is asked
+# needs LLAMA_CPP, a built source tree of it; LLAMA_PERPLEXITY or one on the path does for the plain comparison.
+interop() {
+    local python=.venv-interop/bin/python cache=.venv-interop/cache name failed=() llama
+    [ -x $python ] || python3 -m venv .venv-interop
+    $python -m pip install --quiet --disable-pip-version-check torch transformers tokenizers accelerate gguf \
+        sentencepiece tiktoken safetensors cffi numpy setuptools wheel
+    QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0 \
+        $python -m pip install --quiet --disable-pip-version-check --no-build-isolation ./bindings/python
+    mkdir -p $cache
+    export QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0
+    llama=${LLAMA_PERPLEXITY:-${LLAMA_CPP:+$LLAMA_CPP/build/bin/llama-perplexity}}
+    llama=${llama:-$(command -v llama-perplexity || true)}
+    [ $# -gt 0 ] || set -- transformers archs tokenizers tiktoken sentencepiece gguf_vocab llama smollm2
+    for name; do
+        say "== $name"
+        case $name in
+        transformers) set -- build/lib/qdisp examples/data/model examples/data/text ;;
+        archs) set -- build/lib/libqdisp.so.0 ;;
+        tokenizers) set -- $cache examples/data/text ;;
+        gguf_vocab)
+            [ -n "${LLAMA_CPP:-}" ] || { say "skipped: LLAMA_CPP names no built source tree of llama.cpp"; continue; }
+            set -- $cache "$LLAMA_CPP"
+            ;;
+        llama)
+            [ -n "$llama" ] || { say "skipped: neither LLAMA_CPP nor LLAMA_PERPLEXITY is set"; continue; }
+            set -- build/lib/libqdisp.so.0 $cache "$llama" ${LLAMA_CPP:+"$LLAMA_CPP"}
+            ;;
+        smollm2) set -- build/lib/qdisp $cache ;;
+        *) set -- $cache ;;
+        esac
+        $python test/interop/check_"$name".py "$@" || failed+=("$name")
+    done
+    [ ${#failed[@]} -eq 0 ] || { say "failed: ${failed[*]}"; exit 1; }
+}
+
 case "${1:-help}" in
 setup)
     install_packages
@@ -112,20 +149,7 @@ asan)
 interop)
     install_packages
     build build
-    [ -x .venv-interop/bin/python ] || python3 -m venv .venv-interop
-    .venv-interop/bin/python -m pip install --quiet --disable-pip-version-check torch transformers tokenizers
-    .venv-interop/bin/python test/interop/check_transformers.py build/lib/qdisp examples/data/model examples/data/text
-    .venv-interop/bin/python test/interop/check_archs.py build/lib/libqdisp.so.0
-    .venv-interop/bin/python -m pip install --quiet --disable-pip-version-check sentencepiece cffi numpy
-    QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0 \
-        .venv-interop/bin/python test/interop/check_tokenizers.py .venv-interop/tokenizers examples/data/text
-    llama=${LLAMA_PERPLEXITY:-$(command -v llama-perplexity || true)}
-    if [ -n "$llama" ]; then
-        .venv-interop/bin/python test/interop/check_llama.py build/lib/libqdisp.so.0 .venv-interop "$llama" \
-            ${LLAMA_SOURCES:+"$LLAMA_SOURCES"}
-    else
-        say "skipped: perplexity beside llama.cpp's: LLAMA_PERPLEXITY names no llama-perplexity, nor is one on the path"
-    fi
+    interop "${@:2}"
     ;;
 fuzz)
     install_packages
@@ -136,6 +160,6 @@ fuzz)
     test/hostile/fuzz.sh build-fuzz "${FUZZ_SECONDS:-60}"
     ;;
 *)
-    sed -n '2,11s/^# \{0,1\}//p' "$0"
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
     ;;
 esac

@@ -152,6 +152,7 @@ static qdisp_status open_folder(qdisp_model *m, const char *path) {
     QD_TRY_GOTO(read_config(m, config_path));
     QD_TRY_GOTO(qd_weights_open(m->ctx, m->path, &m->file));
     if (m->file->gguf) QD_TRY_GOTO(read_gguf(m));
+    else QD_TRY_GOTO(qd_experts_unstack(m->file));
     status = qd_model_assemble(m);
 done:
     qd_free(m->ctx, config_path);
@@ -186,6 +187,7 @@ qdisp_status qdisp_model_from_tensors(qdisp_ctx *ctx, const char *config, const 
     if (!m->config_text) goto done;
     QD_TRY_GOTO(read_config(m, "config"));
     QD_TRY_GOTO(qd_tensor_file_from(ctx, "tensors", tensors, n_tensors, &m->file));
+    QD_TRY_GOTO(qd_experts_unstack(m->file));
     QD_TRY_GOTO(qd_model_assemble(m));
     *out = m;
     return QDISP_OK;
