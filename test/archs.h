@@ -69,9 +69,9 @@ static void close_golden(golden *g) {
     qdisp_ctx_free(g->ctx);
 }
 
-static int open_golden(golden *g, const char *name, unsigned n_threads) {
+static int open_golden_as(golden *g, const char *name, unsigned n_threads, const char *isa) {
     char path[512];
-    qdisp_ctx_options options = {.size = sizeof options, .n_threads = n_threads, .own_blas = 1};
+    qdisp_ctx_options options = {.size = sizeof options, .n_threads = n_threads, .isa = isa, .own_blas = 1};
     *g = (golden){.name = name};
     CHECK_STATUS(qdisp_ctx_new(&options, &g->ctx), QDISP_OK);
     snprintf(path, sizeof path, FOLDER "/%.63s/golden.safetensors", name);
@@ -95,6 +95,10 @@ static int open_golden(golden *g, const char *name, unsigned n_threads) {
     }
     g->n_rows = g->starts[g->n_seq];
     return 1;
+}
+
+static int open_golden(golden *g, const char *name, unsigned n_threads) {
+    return open_golden_as(g, name, n_threads, NULL);
 }
 
 /* Sign of index j in vector k: see make_archs.py. */

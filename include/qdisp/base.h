@@ -104,7 +104,7 @@ typedef struct qdisp_ctx_options {
     const char *isa;
     /* 1: nothing else in this process uses OpenBLAS, so it may be set to one thread, and the library's own threads do
      * the work (faster). 0 (default): the process's OpenBLAS settings are never touched; if it runs with several
-     * threads, a forward pass uses those in its matrix products and one thread between them. */
+     * threads, a backward pass uses those in its matrix products and one thread between them. */
     uint64_t own_blas;
 } qdisp_ctx_options;
 

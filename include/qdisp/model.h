@@ -168,9 +168,8 @@ typedef struct qdisp_run_options {
     uint64_t sites; /* which sites the tap sees: QDISP_SITE_BIT(...) | ... */
 } qdisp_run_options;
 
-/* Runs sequences through the model. Computed in f32 on OpenBLAS. Logits are never held beyond a tile unless asked for.
- * Results do not depend on the number of threads when OpenBLAS itself runs single-threaded; an OpenBLAS with threads
- * of its own is left to use them, and its sums may then depend on their number.
+/* Runs sequences through the model. Computed in f32 by the library's kernels: the same bits on every instruction set
+ * and for any number of threads, however sequences are batched. Logits are never held beyond a tile unless asked for.
  * Errors: EINVAL (empty sequences, ids out of range: names position and id; longer than n_positions; no source),
  * ENUMERIC never (not finite numbers go through), ENOMEM, ECANCELLED. Cost: about 2 n_parameters operations a token
  * plus attention; memory: a batch of chunks, and one layer's weights in f32. */

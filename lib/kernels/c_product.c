@@ -9,8 +9,8 @@ static void product_part(const float *x, size_t n, const float *panel, float sum
         for (size_t j = 0; j < QD_PANEL; j++) sums[j] = fmaf(x[k], panel[k * QD_PANEL + j], sums[j]);
 }
 
-void qd_c_panel_product(const float *x, size_t ld_x, size_t n_rows, size_t n_in, const float *panels, size_t n_out,
-                        bool add, float *out, size_t ld_out) {
+void qd_c_panel_product(const float *x, size_t ld_x, size_t n_rows, size_t n_in, const float *panels, size_t depth,
+                        size_t n_out, bool add, float *out, size_t ld_out) {
     float sums[QD_PANEL];
     for (size_t k = 0; k < n_in; k += QD_PANEL_DEPTH) {
         size_t n = n_in - k < QD_PANEL_DEPTH ? n_in - k : QD_PANEL_DEPTH;
@@ -18,7 +18,7 @@ void qd_c_panel_product(const float *x, size_t ld_x, size_t n_rows, size_t n_in,
             size_t width = n_out - j < QD_PANEL ? n_out - j : QD_PANEL;
             for (size_t r = 0; r < n_rows; r++) {
                 float *row = out + r * ld_out + j;
-                product_part(x + r * ld_x + k, n, panels + j * n_in + k * QD_PANEL, sums);
+                product_part(x + r * ld_x + k, n, panels + j * depth + k * QD_PANEL, sums);
                 for (size_t i = 0; i < width; i++) row[i] = add || k > 0 ? row[i] + sums[i] : sums[i];
             }
         }

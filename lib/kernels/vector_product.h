@@ -38,13 +38,13 @@ static inline QD_INLINE void product_rows(size_t n_rows, const float *x, size_t 
     }
 }
 
-static void v_panel_product(const float *x, size_t ld_x, size_t n_rows, size_t n_in, const float *panels, size_t n_out,
-                            bool add, float *out, size_t ld_out) {
-    size_t stride = n_in * QD_PANEL, group = QD_PANEL_GROUP * QD_PANEL;
+static void v_panel_product(const float *x, size_t ld_x, size_t n_rows, size_t n_in, const float *panels, size_t depth,
+                            size_t n_out, bool add, float *out, size_t ld_out) {
+    size_t stride = depth * QD_PANEL, group = QD_PANEL_GROUP * QD_PANEL;
     for (size_t k = 0; k < n_in; k += QD_PANEL_DEPTH, add = true) {
         size_t n = n_in - k < QD_PANEL_DEPTH ? n_in - k : QD_PANEL_DEPTH;
         for (size_t j = 0; j < n_out; j += group) {
-            const float *p = panels + j * n_in + k * QD_PANEL, *a = x + k;
+            const float *p = panels + j * depth + k * QD_PANEL, *a = x + k;
             size_t width = n_out - j < group ? n_out - j : group, left = n_rows, step;
             float *to = out + j;
             for (; left > 0; left -= step, a += step * ld_x, to += step * ld_out) {

@@ -124,12 +124,48 @@ qd_attend qd_attend_make(const qd_block *b, size_t i_seq, size_t i_head, bool cr
     return a;
 }
 
+size_t qd_attend_floats(const qd_model_config *c, size_t longest) {
+    return qd_panel_floats(longest, c->head_dim) + qd_panel_floats(c->head_dim, longest);
+}
+
+/* The keys of a head, scaled, and its values as panels in b->kv. */
+static void load_keys(const qd_block *b, qd_attend *a) {
+    size_t d = b->model->config.head_dim;
+    float *k_panels = b->kv, *v_panels = b->kv + qd_panel_floats(a->n_k, d);
+    for (size_t i = 0; i < a->n_k; i++) {
+        const float *k = a->k + i * a->ld_k, *v = a->v + i * a->ld_k;
+        float *to = k_panels + i / QD_PANEL * QD_PANEL * d + i % QD_PANEL;
+        for (size_t j = 0; j < d; j++) to[j * QD_PANEL] = k[j] * a->scale;
+        for (size_t j = 0; j < d; j += QD_PANEL)
+            memcpy(v_panels + (j * a->n_k) + i * QD_PANEL, v + j, (d - j < QD_PANEL ? d - j : QD_PANEL) * sizeof *v);
+    }
+    a->k_panels = k_panels;
+    a->v_panels = v_panels;
+}
+
+static void multiply_keys(const qd_block *b, const qd_attend *a, size_t first, size_t m, size_t low, size_t n,
+                          float *scores) {
+    size_t d = b->model->config.head_dim;
+    const float *q = a->q + first * a->ld_q;
+    if (a->k_panels) b->kernels->panel_product(q, a->ld_q, m, d, a->k_panels + low * d, d, n, false, scores, n);
+    else qd_gemm(false, true, m, n, d, a->scale, q, a->ld_q, a->k + low * a->ld_k, a->ld_k, 0.0f, scores, n);
+}
+
+static void multiply_values(const qd_block *b, const qd_attend *a, size_t first, size_t m, size_t low, size_t n) {
+    size_t d = b->model->config.head_dim;
+    float *out = a->out + first * a->ld_out;
+    const float *p = b->scores;
+    if (a->v_panels)
+        b->kernels->panel_product(p, n, m, n, a->v_panels + low * QD_PANEL, a->n_k, d, false, out, a->ld_out);
+    else qd_gemm(false, false, m, d, n, 1.0f, p, n, a->v + low * a->ld_k, a->ld_k, 0.0f, out, a->ld_out);
+}
+
 void qd_attend_probs(const qd_block *b, const qd_attend *a, size_t first, size_t m, float *scores, float *capped,
                      size_t *i_key, size_t *n_keys) {
     size_t low = a->window && first + 1 > a->window ? first + 1 - a->window : 0;
-    size_t high = a->causal ? first + m : a->n_k, n = high - low, d = b->model->config.head_dim;
-    qd_gemm(false, true, m, n, d, a->scale, a->q + first * a->ld_q, a->ld_q, a->k + low * a->ld_k, a->ld_k, 0.0f,
-            scores, n);
+    low = low / QD_PANEL * QD_PANEL;
+    size_t high = a->causal ? first + m : a->n_k, n = high - low;
+    multiply_keys(b, a, first, m, low, n, scores);
     if (a->softcap > 0) b->kernels->scale_softcap(scores, m * n, 1.0f, a->softcap);
     if (capped) memcpy(capped, scores, m * n * sizeof *scores);
     for (size_t r = 0; r < m; r++) {
@@ -147,7 +183,7 @@ void qd_attend_probs(const qd_block *b, const qd_attend *a, size_t first, size_t
 }
 
 static qdisp_status attend(const qd_block *b, const qd_attend *a, size_t i_seq, size_t i_head, qdisp_site site) {
-    size_t d = b->model->config.head_dim, n_keys, i_key;
+    size_t n_keys, i_key;
     for (size_t first = 0; first < a->n_q; first += QD_QUERY_ROWS) {
         size_t m = a->n_q - first < QD_QUERY_ROWS ? a->n_q - first : QD_QUERY_ROWS;
         qd_attend_probs(b, a, first, m, b->scores, NULL, &i_key, &n_keys);
@@ -160,17 +196,18 @@ static qdisp_status attend(const qd_block *b, const qd_attend *a, size_t i_seq, 
             else act.i_key += b->starts[i_seq];
             QD_TRY(qd_tap_call(b, &act));
         }
-        qd_gemm(false, false, m, d, n_keys, 1.0f, b->scores, n_keys, a->v + i_key * a->ld_k, a->ld_k, 0.0f,
-                a->out + first * a->ld_out, a->ld_out);
+        multiply_values(b, a, first, m, i_key, n_keys);
     }
     return QDISP_OK;
 }
 
 static qdisp_status attend_all(const qd_block *b, bool cross) {
     qdisp_site site = cross ? QDISP_SITE_CROSS_PROBS : QDISP_SITE_PROBS;
+    const qd_model_config *c = &b->model->config;
     for (size_t s = b->chunk->i_seq; s < b->chunk->i_seq + b->chunk->n_seq; s++) {
-        for (size_t i = 0; i < b->model->config.n_head; i++) {
+        for (size_t i = 0; i < c->n_head; i++) {
             qd_attend a = qd_attend_make(b, s, i, cross);
+            if (b->panels) load_keys(b, &a);
             QD_TRY(attend(b, &a, s, i, site));
         }
     }

@@ -244,6 +244,7 @@ size_t qd_forward_scratch_floats(const qd_forward *f) {
     size_t in_block = qd_larger(qd_acts_plan(f->model, &f->sizes, false, NULL, NULL),
                              f->keep ? qd_acts_plan(f->model, &f->sizes, true, NULL, NULL) : 0);
     in_block += score_floats(f) + turn_floats(c, &f->sizes);
+    if (!f->keep) in_block += qd_attend_floats(c, f->sizes.longest);
     return qd_larger(in_block, f->sizes.chunk_rows * c->n_vocab < QD_HEAD_TILE * f->sizes.chunk_rows
                                 ? f->sizes.chunk_rows * c->n_vocab
                                 : QD_HEAD_TILE * f->sizes.chunk_rows);
@@ -278,6 +279,7 @@ qd_block qd_forward_block(qd_forward *f, const qd_chunk *chunk, unsigned i_worke
     b.h = f->encoder ? (float *)(uintptr_t)b.memory : f->h + (chunk->i_row - first->i_row) * n_embd;
     b.scores = scratch + qd_acts_plan(f->model, &f->sizes, f->recompute, scratch, &b.a);
     b.turns = b.scores + score_floats(f);
+    b.kv = b.turns + turn_floats(&f->model->config, &f->sizes);
     return b;
 }
 
@@ -294,7 +296,7 @@ static qdisp_status stage_task(void *arg, size_t i, unsigned i_worker) {
     return s->task(s->f, &b);
 }
 
-/* Our threads with an OpenBLAS that runs in one, else its own: gemm.c decides. */
+/* Our threads, unless a backward pass meets an OpenBLAS with its own: gemm.c decides. */
 qdisp_status qd_forward_each(qd_forward *f, size_t n, qd_task task, void *arg) {
     if (!f->threaded_blas) return qd_parallel(f->ctx, n, task, arg);
     for (size_t i = 0; i < n; i++) {
@@ -422,7 +424,7 @@ qdisp_status qd_forward_begin(qd_forward *f, size_t extra) {
     const size_t *source = in->source_ids ? in->source_starts : NULL;
     f->n_chunks = qd_model_chunks(in->starts, source, in->n_seq, NULL);
     f->chunks = qd_alloc(f->ctx, f->n_chunks, sizeof *f->chunks);
-    f->threaded_blas = qd_gemm_is_threaded(f->ctx);
+    f->threaded_blas = f->keep && qd_gemm_is_threaded(f->ctx);
     f->n_workers = f->threaded_blas ? 1 : qd_n_workers(f->ctx);
     f->scratch = qd_alloc(f->ctx, f->n_workers, sizeof *f->scratch);
     if (!f->chunks || !f->scratch) return QDISP_ENOMEM;

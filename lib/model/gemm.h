@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 
-/* Who uses the processors during a forward pass? true: OpenBLAS runs its own threads inside a product, so products are
+/* Who uses the processors during a backward pass? true: OpenBLAS runs its own threads inside a product, so products are
  * called from one thread; false: the library's threads each call products that run in one thread. */
 bool qd_gemm_is_threaded(const qdisp_ctx *ctx);
 /* c [m, n] = alpha a b + beta c, row-major with row strides; a is [m, k], or [k, m] if a_transposed; b is [k, n], or

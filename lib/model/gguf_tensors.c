@@ -32,7 +32,7 @@ static const name_row model_names[] = {
     {"token_embd", QD_SLOT_EMBED}, {"position_embd", QD_SLOT_POSITION}, {"token_types", QD_SLOT_TYPE},
     {"token_embd_norm", QD_SLOT_EMBED_NORM}, {"enc.blk.0.attn_rel_b", QD_SLOT_ENCODER_RELATIVE},
     {"dec.blk.0.attn_rel_b", QD_SLOT_RELATIVE}, {"enc.output_norm", QD_SLOT_ENCODER_NORM},
-    {"dec.output_norm", QD_SLOT_NORM}, {"output_norm", QD_SLOT_NORM}, {"output", QD_SLOT_HEAD},
+    {"output_norm", QD_SLOT_NORM}, {"dec.output_norm", QD_SLOT_NORM}, {"output", QD_SLOT_HEAD},
     {NULL, QD_N_SLOTS}};
 /* Read with the config, or of no use: frequencies, a table that no block of T5 uses. */
 static const char *const dropped[] = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
@@ -219,4 +219,84 @@ qdisp_status qd_gguf_restore(qd_tensor_file *file, const qd_arch *arch, const qd
     file->n_tensors = n;
     for (size_t i = 0; i < n; i++) QD_TRY(restore_tensor(&r, i));
     return qd_tensor_file_index(file);
+}
+
+/* --- the other way --- */
+
+static const char *name_of(const name_row *rows, qd_slot slot) {
+    while (rows->name && rows->slot != slot) rows++;
+    return rows->name;
+}
+
+/* Falcon's two norms have each other's names, phi3's fused gate and up is ffn_up, T5's attention output attn_o. */
+static const char *block_name(const qdisp_model *m, qd_slot slot) {
+    bool two_norms = !strcmp(m->arch->name, "falcon") && m->config.n_layer &&
+                     qd_model_index(m, 0, 0, QD_SLOT_MLP_NORM) != QD_NONE;
+    if (two_norms && slot == QD_SLOT_ATTN_NORM) return "attn_norm_2";
+    if (two_norms && slot == QD_SLOT_MLP_NORM) return "attn_norm";
+    if (slot == QD_SLOT_MLP_GATE_UP) return "ffn_up";
+    if (slot == QD_SLOT_ATTN_OUT && !strcmp(m->arch->name, "t5")) return "attn_o";
+    return name_of(block_names, slot);
+}
+
+static void write_place(const qdisp_model *m, size_t i, const char *name, const char *ending, qd_gguf_place *out) {
+    bool both = m->config.kind == QDISP_MODEL_ENCODER_DECODER, in_block = m->layers[i] >= 0;
+    size_t layer = in_block ? (size_t)m->layers[i] : 0;
+    bool encoder = both && layer < m->config.n_encoder_layer;
+    if (both && !encoder) layer -= m->config.n_encoder_layer;
+    const char *stack = both && in_block ? encoder ? "enc." : "dec." : "";
+    if (in_block) snprintf(out->name, sizeof out->name, "%sblk.%zu.%s.%s", stack, layer, name, ending);
+    else snprintf(out->name, sizeof out->name, "%s.%s", name, ending);
+}
+
+/* As undo above, seen from the model. */
+static void find_rows(const qdisp_model *m, qd_slot slot, size_t n_dims, qd_gguf_place *out) {
+    const qd_model_config *c = &m->config;
+    bool is_q = slot == QD_SLOT_ATTN_Q || slot == QD_SLOT_ATTN_Q_BIAS;
+    bool is_k = slot == QD_SLOT_ATTN_K || slot == QD_SLOT_ATTN_K_BIAS;
+    bool is_qkv = slot == QD_SLOT_ATTN_QKV || slot == QD_SLOT_ATTN_QKV_BIAS;
+    const char *name = m->arch->name;
+    out->head_dim = c->head_dim;
+    out->n_head = c->n_head;
+    out->n_kv_head = c->n_kv_head;
+    out->rows = QD_ROWS_SAME;
+    if (is_q || is_k) {
+        bool paired = !strcmp(name, "llama") || !strcmp(name, "mistral") || !strcmp(name, "mixtral");
+        if (paired) out->rows = QD_ROWS_UNPAIRED;
+    } else if (is_qkv && c->qkv_layout == QD_QKV_GROUPED) {
+        out->rows = QD_ROWS_GROUPED;
+    } else if (!strncmp(name, "gemma", 5) && n_dims == 1) {
+        out->rows = QD_ROWS_PLUS_ONE;
+    }
+}
+
+qdisp_status qd_gguf_find_place(const qdisp_model *m, size_t i, qd_gguf_place *out) {
+    qd_slot slot = m->slots[i], of = slot;
+    const char *ending = "weight", *name;
+    *out = (qd_gguf_place){.n_slices = 1};
+    if (qd_slot_rows[slot].what == 'B') {
+        ending = "bias";
+        of = slot - 1;
+    }
+    name = qd_slot_rows[of].where == 'M' ? name_of(model_names, of) : block_name(m, of);
+    bool both = m->config.kind == QDISP_MODEL_ENCODER_DECODER;
+    if (both && of == QD_SLOT_NORM) name = "dec.output_norm";
+    if (!name)
+        return qd_fail(m->ctx, QDISP_EUNSUPPORTED, "GGUF has no name for tensor '%s' of a %s model", m->tensors[i].name,
+                       m->arch->name);
+    write_place(m, i, name, ending, out);
+    if (qd_slot_rows[slot].where == 'E') {
+        out->i_slice = (size_t)m->experts[i];
+        out->n_slices = m->config.n_expert;
+    }
+    out->wide = m->tensors[i].n_dims < 2 || slot == QD_SLOT_POSITION || slot == QD_SLOT_TYPE ||
+                slot == QD_SLOT_MLP_ROUTER || slot == QD_SLOT_RELATIVE || slot == QD_SLOT_ENCODER_RELATIVE;
+    find_rows(m, slot, m->tensors[i].n_dims, out);
+    return QDISP_OK;
+}
+
+size_t qd_gguf_row(const qd_gguf_place *p, size_t row) {
+    if (p->rows == QD_ROWS_UNPAIRED) return qd_row_unpaired(row, p->head_dim);
+    if (p->rows == QD_ROWS_GROUPED) return qd_row_grouped(row, p->head_dim, p->n_head, p->n_kv_head);
+    return row;
 }

@@ -54,7 +54,7 @@ static qdisp_status tap_linear(const qd_block *b, qdisp_site site, size_t i_line
 
 void qd_linear_apply(const qd_block *b, const float *x, size_t n_rows, size_t n_in, const float *weight, size_t n_out,
                        bool add, float *out, size_t ld) {
-    if (b->panels) b->kernels->panel_product(x, n_in, n_rows, n_in, weight, n_out, add, out, ld);
+    if (b->panels) b->kernels->panel_product(x, n_in, n_rows, n_in, weight, n_in, n_out, add, out, ld);
     else qd_gemm(false, true, n_rows, n_out, n_in, 1.0f, x, n_in, weight, n_in, add ? 1.0f : 0.0f, out, ld);
 }
 

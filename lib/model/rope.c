@@ -54,6 +54,12 @@ static float frequency(const qd_rope *r, size_t i, size_t n_tokens) {
     }
 }
 
+void qd_rope_divisors(const qd_rope *r, float *out) {
+    qd_rope plain = *r;
+    plain.scaling = QD_ROPE_PLAIN;
+    for (size_t i = 0; i < r->n_rot / 2; i++) out[i] = frequency(&plain, i, 1) / frequency(r, i, 1);
+}
+
 void qd_rope_table(const qd_rope *r, size_t n_tokens, float *cos_out, float *sin_out) {
     size_t n = r->n_rot / 2;
     double magnitude = r->magnitude > 0 ? r->magnitude : 1;

@@ -32,6 +32,8 @@ void qd_positions_free(qdisp_ctx *ctx, qd_positions *positions);
  * rope->n_original by qd_rope_table: cos and sin [n_tokens, n_rot / 2] for a sequence of n_tokens. */
 bool qd_rope_is_dynamic(const qd_rope *rope);
 void qd_rope_table(const qd_rope *rope, size_t n_tokens, float *cos, float *sin);
+/* What the scaling divides the frequencies by, out[n_rot / 2]; not for scalings that depend on n_tokens. */
+void qd_rope_divisors(const qd_rope *rope, float *out);
 
 /* Intermediate rows of one chunk in one block. A forward pass lets those share memory that are not alive at once
  * (qd_acts_plan); a backward pass keeps all. */
@@ -93,6 +95,7 @@ typedef struct qd_block {
     float *scratch; /* all of it: the rest of a chunk's memory lies in it */
     float *scores;  /* [QD_QUERY_ROWS, longest]; thrice that for the backward pass */
     float *turns;  /* [2, longest, n_rot / 2] for sequences with turns of their own */
+    float *kv;     /* keys and values of a head in panels */
 } qd_block;
 
 /* --- layers.c --- */
@@ -126,9 +129,12 @@ typedef struct qd_attend {
     const float *alibi;  /* bias of key j at alibi[j]; NULL: none */
     float alibi_scale;
     const float *bias;   /* of distance j - i at bias[j - i]; NULL: none */
+    const float *k_panels, *v_panels; /* keys times scale, and values; NULL: as they lie */
     float *out;
     size_t ld_out;
 } qd_attend;
+/* Floats of b->kv for sequences of at most `longest` tokens. */
+size_t qd_attend_floats(const qd_model_config *c, size_t longest);
 size_t qd_q_column(const qd_model_config *c, size_t i_head);
 size_t qd_k_column(const qd_model_config *c, size_t i_kv_head); /* its v follows */
 size_t qd_v_column(const qd_model_config *c, size_t i_kv_head);

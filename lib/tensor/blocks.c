@@ -2,6 +2,7 @@
 #include "tensor/blocks.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* Plain types without a dtype of ours: decoded to floats like blocks. */
 static void decode_f64(const uint8_t *blocks, size_t n, float *out) {
@@ -117,6 +118,25 @@ static void read_blocks(const qd_packed *packed, const qd_kernels *kernels, size
         out += n_done;
         n -= n_done;
     }
+}
+
+const qd_block_type *qd_block_type_named(const char *name) {
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcasecmp(types[i].name, name)) return &types[i];
+    return NULL;
+}
+
+const qd_block_type *qd_block_type_of(const qdisp_tensor *tensor, const uint8_t **data) {
+    const packed_blocks *p = tensor->data;
+    if (tensor->dtype == QDISP_DTYPE_PACKED) {
+        if (p->packed.read != read_blocks) return NULL;
+        *data = p->data;
+        return p->type;
+    }
+    *data = tensor->data;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!types[i].decode && types[i].dtype == (qdisp_dtype)tensor->dtype) return &types[i];
+    return NULL;
 }
 
 qdisp_status qd_block_tensor(qd_tensor_file *file, qdisp_tensor *tensor, const qd_block_type *type,

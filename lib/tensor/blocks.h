@@ -30,6 +30,11 @@ bool qd_block_type_bytes(const qd_block_type *type, uint64_t n_elements, uint64_
 qdisp_status qd_block_tensor(qd_tensor_file *file, qdisp_tensor *tensor, const qd_block_type *type,
                              const uint8_t *data, uint64_t n_bytes);
 
+/* The type of a name in any case ("q4_k", "F16"), or NULL. */
+const qd_block_type *qd_block_type_named(const char *name);
+/* The type of a tensor of a GGUF file as it was read, and its bytes there; NULL for any other tensor. */
+const qd_block_type *qd_block_type_of(const qdisp_tensor *tensor, const uint8_t **data);
+
 /* --- for the decoders --- */
 
 static inline uint16_t qd_u16_at(const uint8_t *data) {

@@ -15,6 +15,10 @@
 /* Bytes an element, 0 where it varies. */
 static const uint8_t type_bytes[QD_GGUF_N_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
+size_t qd_gguf_type_bytes(qd_gguf_type type) {
+    return type_bytes[type];
+}
+
 const uint8_t *qd_gguf_take(qd_gguf_cursor *c, uint64_t n) {
     if (n > c->size - c->at) return NULL;
     const uint8_t *data = c->data + c->at;
@@ -103,6 +107,7 @@ static qdisp_status read_value(qd_gguf_cursor *c, uint64_t i, qd_gguf_value *val
     QD_TRY(pass_elements(c, value, type, n, 1));
     value->type = (qd_gguf_type)type;
     value->n = (size_t)n;
+    value->n_bytes = (size_t)(c->data + c->at - value->data);
     if (type != QD_GGUF_BOOL) return QDISP_OK;
     for (size_t k = 0; k < value->n; k++) {
         if (value->data[k] > 1) return FAIL(c, value, "%u is neither true nor false", value->data[k]);

@@ -12,17 +12,23 @@ typedef struct rearranged {
     size_t (*source)(const struct rearranged *v, size_t row); /* the row that is seen there */
 } rearranged;
 
-/* Row x of the first half of a head lies beside row x of the second. */
-static size_t unpaired(const rearranged *v, size_t row) {
-    size_t half = v->head_dim / 2, in_head = row % v->head_dim;
+size_t qd_row_unpaired(size_t row, size_t head_dim) {
+    size_t half = head_dim / 2, in_head = row % head_dim;
     return row - in_head + 2 * (in_head % half) + in_head / half;
 }
 
-/* For each key head its query heads, its k and its v; stored are all q, all k, all v. */
+size_t qd_row_grouped(size_t row, size_t head_dim, size_t n_head, size_t n_kv_head) {
+    size_t n_q = n_head / n_kv_head, head = row / head_dim, group = head / (n_q + 2), i = head % (n_q + 2);
+    size_t source = i < n_q ? group * n_q + i : n_head + (i - n_q) * n_kv_head + group;
+    return source * head_dim + row % head_dim;
+}
+
+static size_t unpaired(const rearranged *v, size_t row) {
+    return qd_row_unpaired(row, v->head_dim);
+}
+
 static size_t grouped(const rearranged *v, size_t row) {
-    size_t n_q = v->n_head / v->n_kv_head, head = row / v->head_dim, group = head / (n_q + 2), i = head % (n_q + 2);
-    size_t source = i < n_q ? group * n_q + i : v->n_head + (i - n_q) * v->n_kv_head + group;
-    return source * v->head_dim + row % v->head_dim;
+    return qd_row_grouped(row, v->head_dim, v->n_head, v->n_kv_head);
 }
 
 static void load(const rearranged *v, const qd_kernels *kernels, size_t first, size_t n, float *out) {

@@ -120,6 +120,10 @@ qdisp_status qd_tensor_slice(qd_tensor_file *file, qdisp_tensor *tensor, size_t 
 qdisp_status qd_tensor_unpair(qd_tensor_file *file, qdisp_tensor *tensor, size_t n_head);
 qdisp_status qd_tensor_group_heads(qd_tensor_file *file, qdisp_tensor *tensor, size_t n_head, size_t n_kv_head);
 qdisp_status qd_tensor_less_one(qd_tensor_file *file, qdisp_tensor *tensor);
+/* Where in the GGUF file a row of such a tensor lies. Unpaired: row x of the first half of a head beside row x of the
+ * second. Grouped: all q, all k, all v; in the tensor for each key head its query heads, its k and its v. */
+size_t qd_row_unpaired(size_t row, size_t head_dim);
+size_t qd_row_grouped(size_t row, size_t head_dim, size_t n_head, size_t n_kv_head);
 /* Elements [first, first + n) of the transposed matrix, without a view. */
 void qd_tensor_read_transposed(const qd_kernels *kernels, const qdisp_tensor *tensor, size_t first, size_t n,
                                float *out);

@@ -142,7 +142,7 @@ static int base64_value(char c) {
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-qdisp_status qd_charsmap_from_base64(const qd_place *place, const char *text, size_t n, qd_charsmap **out) {
+qdisp_status qd_base64_decode(const qd_place *place, const char *text, size_t n, uint8_t **out, size_t *n_out) {
     size_t n_bytes = 0, n_digits = n;
     uint32_t bits = 0;
     while (n_digits && n - n_digits < 2 && text[n_digits - 1] == '=') n_digits--;
@@ -158,6 +158,15 @@ qdisp_status qd_charsmap_from_base64(const qd_place *place, const char *text, si
         bits = bits << 6 | (uint32_t)value;
         if (i % 4) bytes[n_bytes++] = (uint8_t)(bits >> (6 - 2 * (i % 4)));
     }
+    *out = bytes;
+    *n_out = n_bytes;
+    return QDISP_OK;
+}
+
+qdisp_status qd_charsmap_from_base64(const qd_place *place, const char *text, size_t n, qd_charsmap **out) {
+    uint8_t *bytes;
+    size_t n_bytes;
+    QD_TRY(qd_base64_decode(place, text, n, &bytes, &n_bytes));
     return make(place, bytes, n_bytes, out);
 }
 

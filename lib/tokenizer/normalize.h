@@ -18,6 +18,8 @@ qdisp_status qd_normalize_form(qd_encoder *encoder, bool composing, bool compat,
 typedef struct qd_charsmap qd_charsmap;
 qdisp_status qd_charsmap_new(const qd_place *place, const uint8_t *bytes, size_t n, qd_charsmap **out);
 /* The same in base 64, as tokenizer.json has it. */
+/* The bytes of a charsmap, owned by the caller. Errors: EFORMAT, ENOMEM. */
+qdisp_status qd_base64_decode(const qd_place *place, const char *text, size_t n, uint8_t **out, size_t *n_out);
 qdisp_status qd_charsmap_from_base64(const qd_place *place, const char *text, size_t n, qd_charsmap **out);
 void qd_charsmap_free(qdisp_ctx *ctx, qd_charsmap *map);
 /* As qd_normalize_form. Errors: EFORMAT (the map leads outside itself), ENOMEM. */

@@ -3,7 +3,9 @@
  * A GGUF file of a byte-level BPE names the family of its pre-tokenizer instead of carrying it. The patterns are those
  * of the models' own tokenizer.json files, which llama.cpp follows; each cuts further what the one before left. */
 #include "tokenizer/sources.h"
+#include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #define PUNCTUATION "[\\p{P}\\$\\+<=>\\^~\\|`]+"
 #define DEEPSEEK_WORDS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+" \
@@ -120,6 +122,45 @@ static const qd_named_pattern NAMES[] = {
 const qd_named_pattern *qd_pretokenizer_named(const char *name, size_t n) {
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         if (strlen(NAMES[i].name) == n && !memcmp(NAMES[i].name, name, n)) return &NAMES[i];
+    }
+    return NULL;
+}
+
+/* One character of a pattern, escapes of control characters and code points undone. */
+static uint32_t next_character(const char **at) {
+    const char *s = *at;
+    if (s[0] == '\\' && (s[1] == 'r' || s[1] == 'n')) {
+        *at = s + 2;
+        return s[1] == 'r' ? '\r' : '\n';
+    }
+    if (s[0] == '\\' && s[1] == 'x' && s[2] == '{') {
+        char *end;
+        uint32_t c = (uint32_t)strtoul(s + 3, &end, 16);
+        *at = *end == '}' ? end + 1 : end;
+        return c;
+    }
+    utf8proc_int32_t c;
+    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &c);
+    *at = s + (n > 0 ? n : 1);
+    return n > 0 ? (uint32_t)c : (uint8_t)*s;
+}
+
+static bool same_pattern(const char *a, const char *b) {
+    while (*a && *b) {
+        if (next_character(&a) != next_character(&b)) return false;
+    }
+    return !*a && !*b;
+}
+
+const char *qd_pretokenizer_name(const char *const *patterns, size_t n, bool ignore_merges) {
+    /* BLOOM's own has a bracket within its class, which means the same */
+    static const char bloom[] = " ?[^(\\s|[.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{0964}\\x{06D4}\\x{060C}])]+";
+    if (n == 1 && same_pattern(patterns[0], bloom)) return "bloom";
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        size_t k = 0;
+        while (k < n && k < 6 && NAMES[i].patterns[k] && same_pattern(NAMES[i].patterns[k], patterns[k])) k++;
+        if (k == n && (k == 6 || !NAMES[i].patterns[k]) && NAMES[i].ignore_merges == ignore_merges)
+            return NAMES[i].name;
     }
     return NULL;
 }

@@ -56,6 +56,9 @@ typedef struct qd_named_pattern {
 /* A GGUF file's tokenizer.ggml.pre; NULL if the name is not known. */
 const qd_named_pattern *qd_pretokenizer_named(const char *name, size_t n);
 
+/* The name of a list of patterns, written as tokenizer.json or this table has them; NULL: there is none. */
+const char *qd_pretokenizer_name(const char *const *patterns, size_t n, bool ignore_merges);
+
 /* The patterns that several sources share. */
 #define QD_PATTERN_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define QD_PATTERN_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -69,5 +72,13 @@ const qd_named_pattern *qd_pretokenizer_named(const char *name, size_t n);
     "[^\\r\\n\\p{L}\\p{N}]?" QD_UPPER "*" QD_LOWER "+" end "|[^\\r\\n\\p{L}\\p{N}]?" QD_UPPER "+" QD_LOWER "*" end \
     "|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define QD_PATTERN_O200K QD_PATTERN_CASES(QD_PATTERN_ENGLISH "?", "\\p{N}{1,3}")
+
+struct qd_gguf_writer;
+/* The vocabulary of a folder's tokenizer.json as tokenizer.ggml.* keys: byte-level BPE ("gpt2"), BPE with bytes as a
+ * fallback ("llama"), Unigram ("t5"); n_vocab tokens, of which those without a name are unused. Special tokens of
+ * config.json, the template's first and last token, tokenizer_config.json's padding token and chat template. A folder
+ * without tokenizer.json: "none". Errors: EUNSUPPORTED (another kind, a pre-tokenizer that GGUF has no name for),
+ * EFORMAT, EIO, ENOMEM. */
+qdisp_status qd_vocab_put_gguf(qdisp_ctx *ctx, const char *folder, size_t n_vocab, struct qd_gguf_writer *writer);
 
 #endif

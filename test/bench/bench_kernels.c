@@ -257,7 +257,7 @@ static void run_rope(const qd_kernels *k, const work *w) {
 
 /* Rows of 64 by a matrix of 64 by 1024: panels of 256 KiB. */
 static void run_panel_product(const qd_kernels *k, const work *w) {
-    k->panel_product(w->y, 1024, 64, 1024, w->x, w->n / 1024, false, w->out, w->n / 1024);
+    k->panel_product(w->y, 1024, 64, 1024, w->x, 1024, w->n / 1024, false, w->out, w->n / 1024);
 }
 
 static void run_philox(const qd_kernels *k, const work *w) {

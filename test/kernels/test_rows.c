@@ -241,7 +241,7 @@ TEST(products_with_panels) {
     input_fill(MIXED_SCALES, 72, y, OUT * IN);
     for (size_t j = 0; j < OUT; j++)
         for (size_t k = 0; k < IN; k++) panels[k * QD_PANEL + j] = y[j * IN + k];
-    c->panel_product(x, IN, ROWS, IN, panels, OUT, false, out, OUT);
+    c->panel_product(x, IN, ROWS, IN, panels, IN, OUT, false, out, OUT);
     for (size_t r = 0; r < ROWS; r++) {
         for (size_t j = 0; j < OUT; j++) {
             double sum = 0, size = 0;

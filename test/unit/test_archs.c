@@ -205,12 +205,11 @@ TEST(test_forward) {
     }
 }
 
-/* --- threads --- */
+/* --- threads and instruction sets --- */
 
 #define N_COPIES 8
 
-/* Many copies of the sequences, so that there are several chunks: the same bits for any number of threads. Copies lie
- * in unlike chunks, where sums of a matrix product may have another order. */
+/* Many copies of the sequences, so that there are several chunks, and copies lie in unlike ones. */
 static void run_copies(const golden *g, float *logits, float *nll) {
     size_t starts[16 * N_COPIES], source_starts[16 * N_COPIES], n_source = g->source_starts[g->n_seq];
     int32_t *ids = calloc(N_COPIES * g->n_rows, sizeof *ids);
@@ -236,13 +235,18 @@ static void run_copies(const golden *g, float *logits, float *nll) {
     free(sources);
 }
 
-TEST(test_threads_and_chunks) {
+TEST(test_threads_chunks_and_isas) {
+    static const struct {
+        unsigned n_threads;
+        const char *isa;
+    } runs[] = {{1, NULL}, {2, NULL}, {1, "c"}};
+    enum { N_RUNS = sizeof runs / sizeof *runs };
     for (size_t i = 0; i < n_folders; i++) {
-        float *logits[2] = {NULL}, *nll[2] = {NULL};
+        float *logits[N_RUNS] = {NULL}, *nll[N_RUNS] = {NULL};
         size_t n_logits = 0, n = 0;
-        for (unsigned t = 0; t < 2; t++) {
+        for (size_t t = 0; t < N_RUNS; t++) {
             golden g;
-            if (!open_golden(&g, folders[i], t + 1)) return;
+            if (!open_golden_as(&g, folders[i], runs[t].n_threads, runs[t].isa)) return;
             n = g.n_rows;
             n_logits = n * g.info->n_vocab;
             logits[t] = calloc(N_COPIES * n_logits, sizeof **logits);
@@ -250,13 +254,15 @@ TEST(test_threads_and_chunks) {
             run_copies(&g, logits[t], nll[t]);
             close_golden(&g);
         }
-        CHECK(n && !memcmp(logits[0], logits[1], N_COPIES * n_logits * sizeof **logits));
-        CHECK(n && !memcmp(nll[0], nll[1], N_COPIES * n * sizeof **nll));
-        for (size_t c = 0; n && c < N_COPIES; c++) {
-            CHECK(difference(logits[0] + c * n_logits, logits[0], n_logits) <= TOLERANCE);
-            CHECK(difference(nll[0] + c * n, nll[0], n) <= TOLERANCE);
+        for (size_t t = 1; t < N_RUNS; t++) {
+            CHECK(n && !memcmp(logits[0], logits[t], N_COPIES * n_logits * sizeof **logits));
+            CHECK(n && !memcmp(nll[0], nll[t], N_COPIES * n * sizeof **nll));
         }
-        for (unsigned t = 0; t < 2; t++) {
+        for (size_t c = 1; n && c < N_COPIES; c++) {
+            CHECK(!memcmp(logits[0] + c * n_logits, logits[0], n_logits * sizeof **logits));
+            CHECK(!memcmp(nll[0] + c * n, nll[0], n * sizeof **nll));
+        }
+        for (size_t t = 0; t < N_RUNS; t++) {
             free(logits[t]);
             free(nll[t]);
         }
@@ -438,7 +444,7 @@ TEST(test_tensors) {
 int main(int argc, char **argv) {
     if (!list_folders(argc, argv)) return 1;
     RUN(test_forward);
-    RUN(test_threads_and_chunks);
+    RUN(test_threads_chunks_and_isas);
     RUN(test_a_head_that_the_config_ties);
     RUN(test_experts_in_one_tensor);
     RUN(test_input_that_a_model_cannot_read);

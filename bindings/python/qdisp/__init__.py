@@ -19,7 +19,8 @@ from ._eval import compare, diagnose, eval_text, losses
 from ._fertility import fertility
 from ._lib import Context, Error, Status, configure, version
 from ._model import Model, ModelInfo, ModelKind, architectures, census, inspect
-from ._quant import Calibration, Quantizer, apply_plan, dequantize_packed, quantize_packed, quantizers
+from ._quant import (Calibration, Quantizer, apply_plan, dequantize_packed, packers, quantize_packed, quantizers,
+                     write_plan)
 from ._run import SITES, Activation, Attentions, Hidden, Run
 from ._stats import Moments, Shape, bootstrap_ratio, kurtosis, moments, quantiles, shape, spearman
 from ._table import Report, Table
@@ -31,6 +32,6 @@ __all__ = [
     "Activation", "Attentions", "Calibration", "Context", "Corpus", "Error", "Hidden", "Model", "ModelInfo",
     "ModelKind", "Moments", "Quantizer", "Report", "Run", "SITES", "Shape", "Status", "Table", "Tokenizer",
     "apply_plan", "architectures", "bootstrap_ratio", "census", "compare", "configure", "dequantize_packed", "diagnose",
-    "eval_text", "fertility", "inspect", "kurtosis", "losses", "moments", "quantiles", "quantize_packed", "quantizers",
-    "shape", "spearman", "stats", "version",
+    "eval_text", "fertility", "inspect", "kurtosis", "losses", "moments", "packers", "quantiles", "quantize_packed",
+    "quantizers", "shape", "spearman", "stats", "version", "write_plan",
 ]

@@ -71,19 +71,15 @@ class Calibration:
             raise ValueError("model: a calibration that was opened from a file needs the model")
         return need(model, Model, "model")
 
-    def collect(self, tokenizer: Tokenizer, corpus: Corpus, model: Model | None = None,
-                gradients: bool = False) -> Calibration:
+    def collect(self, tokenizer: Tokenizer, corpus: Corpus, model: Model | None = None) -> Calibration:
         """Runs the model over every line of every language, adds what it saw, and returns self.
 
-        Every fourth line goes to the guard fold. gradients: also energies of the gradients of the loss, by a backward
-        pass, which takes four times as long. Errors: Error (EMISMATCH, ENUMERIC: names the map); on failure nothing was
-        added (by the pass that failed).
+        Every fourth line goes to the guard fold. Errors: Error (EMISMATCH, ENUMERIC: names the map); on failure nothing
+        was added.
         """
         need(tokenizer, Tokenizer, "tokenizer"), need(corpus, Corpus, "corpus")
-        arguments = (self._handle, self._of(model)._handle, tokenizer._handle, corpus._handle)
-        self._ctx.call("qdisp_calib_collect", *arguments, long=True)
-        if gradients:
-            self._ctx.call("qdisp_calib_collect_gradients", *arguments, long=True)
+        self._ctx.call("qdisp_calib_collect", self._handle, self._of(model)._handle, tokenizer._handle, corpus._handle,
+                       long=True)
         return self
 
     def feed(self, language: str, tensor: str, rows: Any, guard: bool = False, n_bytes: int = 0) -> None:
@@ -124,8 +120,7 @@ class Calibration:
                                                 long=True))
 
     def describe(self) -> Table:
-        """Table "calibration": language, n_tokens, n_bytes, tokens_per_byte, n_gradients, mean |h| after every
-        layer."""
+        """Table "calibration": language, n_tokens, n_bytes, tokens_per_byte, mean |h| after every layer."""
         return Table(self._ctx, *self._ctx.call("qdisp_calib_describe", self._handle))
 
 
@@ -226,15 +221,55 @@ def quantizers() -> Table:
     return Table(ctx, *ctx.call("qdisp_quantizers", ctx.handle))
 
 
-def apply_plan(plan: Table, model: Model) -> Model:
+def _plan_options(calibration: Calibration | None, tokenizer: Tokenizer | None, corpus: Corpus | None,
+                  max_tokens: int, original_inputs: bool) -> Any:
+    options = ffi.new("qdisp_plan_options *")
+    options.size = ffi.sizeof(options[0])
+    for name, value, kind in (("calib", calibration, Calibration), ("tokenizer", tokenizer, Tokenizer),
+                              ("corpus", corpus, Corpus)):
+        if value is not None:
+            setattr(options, name, need(value, kind, "calibration" if name == "calib" else name)._handle)
+    options.max_tokens, options.original_inputs = whole(max_tokens, "max_tokens"), bool(original_inputs)
+    return options
+
+
+def apply_plan(plan: Table, model: Model, calibration: Calibration | None = None, tokenizer: Tokenizer | None = None,
+               corpus: Corpus | None = None, max_tokens: int = 0, original_inputs: bool = False) -> Model:
     """A model that computes with the quantized weights, dequantized to f32, and shares the others with `model`.
 
+    Args:
+        calibration: statistics by language, for methods that weigh by them.
+        tokenizer, corpus: text by language, for methods that need second moments of inputs ("gptq").
+        max_tokens: of each language's text, no more than about these; 0: all.
+        original_inputs: second moments are those of the model as it is, not of one whose earlier layers are quantized.
+
     Errors: TypeError; Error (EMISMATCH: a tensor the model lacks, names the row; EINVAL: a value out of range, names
-    row and column; ENUMERIC).
+    row and column, or no text where the method needs it; ENUMERIC).
     """
     need(plan, Table, "plan"), need(model, Model, "model")
-    handle, = model._ctx.call("qdisp_plan_apply", plan._handle, model._handle, ffi.NULL, long=True)
+    options = _plan_options(calibration, tokenizer, corpus, max_tokens, original_inputs)
+    handle, = model._ctx.call("qdisp_plan_apply", plan._handle, model._handle, options, long=True)
     return Model._from_handle(model._ctx, handle, model)
+
+
+def write_plan(plan: Table, model: Model, path: str | os.PathLike, format: str, calibration: Calibration | None = None,
+               tokenizer: Tokenizer | None = None, corpus: Corpus | None = None, max_tokens: int = 0,
+               original_inputs: bool = False) -> None:
+    """The same, written to path in a format of `packers()`: whole or not at all.
+
+    Errors: as apply_plan; Error (EINVAL: an unknown format or a path in use; EUNSUPPORTED: what the format cannot
+    hold, names the tensor; EIO).
+    """
+    need(plan, Table, "plan"), need(model, Model, "model")
+    options = _plan_options(calibration, tokenizer, corpus, max_tokens, original_inputs)
+    model._ctx.call("qdisp_plan_write", plan._handle, model._handle, options, _text(format, "format"), c_path(path),
+                    long=True)
+
+
+def packers() -> Table:
+    """Table "formats": format, summary: what write_plan can write."""
+    ctx = context()
+    return Table(ctx, *ctx.call("qdisp_packers", ctx.handle))
 
 
 def quantize_packed(array: Any, bits: int = 4, group_size: int | str = 128, full_range: bool = False,

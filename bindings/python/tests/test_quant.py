@@ -23,11 +23,6 @@ def test_calibration(model, calibration, tmp_path, tokenizer, corpus):
         again.collect(tokenizer, corpus)
 
 
-def test_gradients(model, tokenizer, corpus):
-    table = qdisp.Calibration(model).collect(tokenizer, corpus, gradients=True).describe()
-    np.testing.assert_array_equal(table["n_gradients"], table["n_tokens"])
-
-
 def test_merge_adds(model, tokenizer, corpus):
     one = qdisp.Calibration(model).collect(tokenizer, corpus)
     two = qdisp.Calibration(model).collect(tokenizer, corpus).merge(one)
@@ -187,3 +182,16 @@ def test_bad_diagnoses(model, tokenizer, corpus):
         qdisp.diagnose(model, tokenizer, 3)
     with pytest.raises(qdisp.Error, match="9"):
         qdisp.diagnose(model, tokenizer, corpus, bits=[9])
+
+
+def test_write_plan(tmp_path, model):
+    plan = qdisp.Quantizer("rtn", bits=4).plan(model)
+    assert "folder" in set(qdisp.packers()["format"])
+    qdisp.write_plan(plan, model, tmp_path / "out", "folder")
+    written, applied = qdisp.Model(tmp_path / "out"), qdisp.apply_plan(plan, model)
+    ids = [5, 6, 7, 8]
+    np.testing.assert_array_equal(written.forward(ids), applied.forward(ids))
+    with pytest.raises(qdisp.Error, match="folder"):
+        qdisp.write_plan(plan, model, tmp_path / "other", "parchment")
+    with pytest.raises(TypeError, match="corpus"):
+        qdisp.apply_plan(plan, model, corpus="text")
