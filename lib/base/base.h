@@ -97,6 +97,22 @@ qdisp_status qd_output_open(qdisp_ctx *ctx, const char *path, qd_output **out);
 qdisp_status qd_output_write(qd_output *output, const void *bytes, size_t n_bytes);
 qdisp_status qd_output_commit(qd_output *output); /* frees output in every case */
 void qd_output_discard(qd_output *output);        /* NULL is fine */
+/* Bytes at a place that qd_output_write has passed or will not reach; gaps read as zeros. Not for devices. */
+qdisp_status qd_output_write_at(qd_output *output, uint64_t offset, const void *bytes, size_t n_bytes);
+
+/* A folder that appears whole or not at all: made as PATH.partial beside its target, renamed by qd_folder_commit,
+ * removed with all its files by qd_folder_discard. PATH may be an empty folder. Errors: EINVAL (PATH is in use, as
+ * qd_folder_check says, or a PATH.partial is there, of a killed run), EIO, ENOMEM. */
+typedef struct qd_folder qd_folder;
+qdisp_status qd_folder_check(qdisp_ctx *ctx, const char *path);
+qdisp_status qd_folder_open(qdisp_ctx *ctx, const char *path, qd_folder **out);
+/* Where a file of the folder is to be written; the text is the folder's. */
+qdisp_status qd_folder_file(qd_folder *folder, const char *name, const char **path);
+qdisp_status qd_folder_write(qd_folder *folder, const char *name, const void *bytes, size_t n_bytes);
+/* The file of that name in another folder, if it is there. */
+qdisp_status qd_folder_copy(qd_folder *folder, const char *from, const char *name);
+qdisp_status qd_folder_commit(qd_folder *folder); /* frees it in every case */
+void qd_folder_discard(qd_folder *folder);        /* NULL is fine */
 
 /* Checks a sized struct from outside: copies the known part to out, refuses a non-zero unknown tail. */
 qdisp_status qd_copy_options(qdisp_ctx *ctx, const char *what, const void *given, void *out, size_t known_size);

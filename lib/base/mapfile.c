@@ -171,6 +171,17 @@ qdisp_status qd_output_write(qd_output *o, const void *bytes, size_t n) {
     return o->error ? qd_fail_errno(o->ctx, o->path, o->error) : QDISP_OK;
 }
 
+qdisp_status qd_output_write_at(qd_output *o, uint64_t offset, const void *bytes, size_t n) {
+    write_all(o, o->buffer, o->n_buffered);
+    o->n_buffered = 0;
+    for (size_t done = 0; done < n && !o->error;) {
+        ssize_t put = pwrite(o->fd, (const char *)bytes + done, n - done, (off_t)(offset + done));
+        if (put < 0 && errno != EINTR) o->error = errno;
+        if (put > 0) done += (size_t)put;
+    }
+    return o->error ? qd_fail_errno(o->ctx, o->path, o->error) : QDISP_OK;
+}
+
 void qd_output_discard(qd_output *o) {
     if (!o) return;
     close(o->fd);

@@ -7,13 +7,15 @@ static int run(int argc, const char **argv) {
     const char *plan_path = NULL, *format = "folder", *args[1];
     struct poptOption table[] = {
         {"plan", 'p', POPT_ARG_STRING, &plan_path, 0, "plan from 'qdisp plan -o PLAN.csv'", "FILE"},
-        {"format", 'f', POPT_ARG_STRING, &format, 0, "folder (default: dequantized, F32) or gguf", "NAME"},
+        {"format", 'f', POPT_ARG_STRING, &format, 0,
+         "folder (default: dequantized, F32), gguf, gptq, gptq_v2 or compressed-tensors", "NAME"},
         CLI_COMMON,
         POPT_TABLEEND};
     int rc =
         cli_parse(argc, argv, table, "quantize MODEL --plan PLAN.csv [--format NAME] -o PATH",
                   "Applies a plan and writes the quantized model: with its dequantized weights as a Hugging Face\n"
-                  "folder (F32), for evaluation by any program that loads such folders, or as a GGUF file.",
+                  "folder (F32), for evaluation by any program that loads such folders, as a GGUF file, or packed in\n"
+                  "a Hugging Face folder (gptq, gptq_v2, compressed-tensors).",
                   args, 1, 1);
     if (rc >= 0) return rc;
     if (!plan_path || !cli_options.output) {

@@ -215,6 +215,11 @@ qd_part qd_model_part(const qdisp_model *model, size_t i_tensor, size_t i_part);
 qdisp_status qd_model_with_tensors(const qdisp_model *base, const size_t *i_tensors, float *const *data, size_t n,
                                    qdisp_model **out);
 
+/* The files that a tokenizer and text generation need beside the model, copied from the folder it came from, if any. */
+qdisp_status qd_model_companions(const qdisp_model *model, qd_folder *folder);
+/* Elements of tensor i_tensor as floats in the order of its file: that of a transposed one is not the model's. */
+void qd_model_stored(const qdisp_model *model, size_t i_tensor, size_t first, size_t n, float *out);
+
 /* A chunk: some whole sequences that one worker takes through a layer. Boundaries depend on starts alone, never on
  * threads: what is summed within a chunk and merged in the order of chunks is the same for any number of threads. */
 typedef struct qd_chunk {

@@ -218,12 +218,34 @@ static void read_panel(const qd_quantized *q, const qd_kernels *kernels, size_t 
         else scale_runs(q, kernels, row + r, first, n, out + r * n);
     }
     for (size_t i = 0; q->factor != 0 && i < n_rows * n; i++) out[i] *= q->factor;
-    qd_round_values(kernels, q->base.value, n_rows * n, out);
+    qd_round_values(kernels, q->rounding, n_rows * n, out);
+}
+
+/* --- elements that are not quantized --- */
+
+static size_t kept_at(const qd_quantized *q, size_t i) {
+    int64_t place;
+    memcpy(&place, q->kept_index + i * sizeof place, sizeof place);
+    return (size_t)place;
+}
+
+static void read_kept(const qd_quantized *q, const qd_kernels *kernels, size_t first, size_t n, float *out) {
+    size_t low = 0, high = q->n_kept;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (kept_at(q, middle) < first) low = middle + 1;
+        else high = middle;
+    }
+    for (; low < q->n_kept && kept_at(q, low) < first + n; low++) {
+        float buffer;
+        out[kept_at(q, low) - first] = *qd_load_f32(kernels, q->kept_values, q->kept_dtype, low, 1, &buffer);
+    }
 }
 
 void qd_quantized_read(const qd_packed *packed, const qd_kernels *kernels, size_t first, size_t n, float *out) {
     const qd_quantized *q = (const qd_quantized *)packed;
-    size_t n_columns = packed->n_columns;
+    size_t n_columns = packed->n_columns, first_read = first, n_read = n;
+    float *read = out;
     while (n > 0) {
         size_t row = first / n_columns, column = first % n_columns, n_rows = column == 0 ? n / n_columns : 0;
         size_t m = n_columns;
@@ -238,4 +260,5 @@ void qd_quantized_read(const qd_packed *packed, const qd_kernels *kernels, size_
         out += n_rows * m;
         n -= n_rows * m;
     }
+    if (q->n_kept > 0) read_kept(q, kernels, first_read, n_read, read);
 }

@@ -230,15 +230,17 @@ const qd_container qd_container_safetensors = {"safetensors", matches, qd_safete
 
 /* --- writer --- */
 
-typedef struct writer {
+typedef struct qd_safetensors_writer writer;
+struct qd_safetensors_writer {
     qdisp_ctx *ctx;
     const char *path;
     const qdisp_tensor *tensors;
     size_t n;
     const qdisp_tensor **order; /* in the order of the data */
-    qd_tensor_fill fill;
-    void *user;
-} writer;
+    uint64_t *offsets;          /* [n] of tensors[i] in the file */
+    uint64_t n_left;            /* bytes that have not come */
+    qd_output *output;
+};
 
 static int compare_written(const void *a, const void *b) {
     const qdisp_tensor *x = *(const qdisp_tensor *const *)a, *y = *(const qdisp_tensor *const *)b;
@@ -298,60 +300,107 @@ static char *header_text(const writer *w, const char *const *metadata, size_t n_
     return text;
 }
 
-static qdisp_status write_header(const writer *w, const char *text, qd_output *output) {
+static qdisp_status write_header(writer *w, const char *text) {
     size_t n = strlen(text), padded = (n + 7) & ~(size_t)7;
+    uint64_t at = 8 + padded;
     if (padded > MAX_HEADER) return qd_fail(w->ctx, QDISP_EUNSUPPORTED, "%s: header of %zu bytes", w->path, padded);
     uint8_t length[8];
     for (size_t i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)padded >> (8 * i));
-    QD_TRY(qd_output_write(output, length, 8));
-    QD_TRY(qd_output_write(output, text, n));
-    return qd_output_write(output, "       ", padded - n);
+    for (size_t i = 0; i < w->n; i++) {
+        w->offsets[w->order[i] - w->tensors] = at;
+        at += w->order[i]->n_bytes;
+    }
+    w->n_left = at - 8 - padded;
+    QD_TRY(qd_output_write(w->output, length, 8));
+    QD_TRY(qd_output_write(w->output, text, n));
+    return qd_output_write(w->output, "       ", padded - n);
 }
 
-static qdisp_status write_data(const writer *w, void *block, qd_output *output) {
+static qdisp_status start_writing(writer *w, const char *const *metadata, size_t n_metadata) {
+    const char *bad = NULL;
+    w->order = qd_alloc(w->ctx, w->n ? w->n : 1, sizeof *w->order);
+    w->offsets = qd_alloc(w->ctx, w->n ? w->n : 1, sizeof *w->offsets);
+    if (!w->order || !w->offsets) return QDISP_ENOMEM;
+    for (size_t i = 0; i < w->n; i++) w->order[i] = &w->tensors[i];
+    qsort((void *)w->order, w->n, sizeof *w->order, compare_written);
+    QD_TRY(check_written(w));
+    char *text = header_text(w, metadata, n_metadata, &bad);
+    if (!text) {
+        return bad ? qd_fail(w->ctx, QDISP_EINVAL, "%s: '%.200s' is not UTF-8, or there twice", w->path, bad)
+                   : qd_fail(w->ctx, QDISP_ENOMEM, "%s: header", w->path);
+    }
+    qdisp_status status = qd_output_open(w->ctx, w->path, &w->output);
+    if (status == QDISP_OK) status = write_header(w, text);
+    free(text); /* jansson's */
+    return status;
+}
+
+static void writer_clear(writer *w) {
+    qd_output_discard(w->output);
+    qd_free(w->ctx, (void *)w->order);
+    qd_free(w->ctx, w->offsets);
+}
+
+static qdisp_status write_data(const writer *w, qd_tensor_fill fill, void *user, void *block) {
     for (size_t i = 0; i < w->n; i++) {
         const qdisp_tensor *t = w->order[i];
-        if (!w->fill) {
-            QD_TRY(qd_output_write(output, t->data, (size_t)t->n_bytes));
+        if (!fill) {
+            QD_TRY(qd_output_write(w->output, t->data, (size_t)t->n_bytes));
             continue;
         }
         for (uint64_t at = 0; at < t->n_bytes; at += BLOCK_BYTES) {
             size_t n = t->n_bytes - at < BLOCK_BYTES ? (size_t)(t->n_bytes - at) : BLOCK_BYTES;
-            QD_TRY(w->fill(w->user, (size_t)(t - w->tensors), at, block, n));
-            QD_TRY(qd_output_write(output, block, n));
+            QD_TRY(fill(user, (size_t)(t - w->tensors), at, block, n));
+            QD_TRY(qd_output_write(w->output, block, n));
         }
     }
     return QDISP_OK;
 }
 
+static qdisp_status commit_writer(writer *w) {
+    qd_output *output = w->output;
+    w->output = NULL;
+    return qd_output_commit(output);
+}
+
 qdisp_status qd_safetensors_write(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
                                   const char *const *metadata, size_t n_metadata, qd_tensor_fill fill, void *user) {
-    writer w = {ctx, path, tensors, n, NULL, fill, user};
-    qd_output *output = NULL;
-    char *text = NULL;
-    const char *bad = NULL;
-    qdisp_status status = QDISP_ENOMEM;
+    writer w = {.ctx = ctx, .path = path, .tensors = tensors, .n = n};
     void *block = fill ? qd_alloc_aligned(ctx, 1, BLOCK_BYTES) : NULL;
-    w.order = qd_alloc(ctx, n ? n : 1, sizeof *w.order);
-    if (!w.order || (fill && !block)) goto done;
-    for (size_t i = 0; i < n; i++) w.order[i] = &tensors[i];
-    qsort((void *)w.order, n, sizeof *w.order, compare_written);
-    QD_TRY_GOTO(check_written(&w));
-    text = header_text(&w, metadata, n_metadata, &bad);
-    if (!text) {
-        status = bad ? qd_fail(ctx, QDISP_EINVAL, "%s: '%.200s' is not UTF-8, or there twice", path, bad)
-                     : qd_fail(ctx, QDISP_ENOMEM, "%s: header", path);
-        goto done;
-    }
-    QD_TRY_GOTO(qd_output_open(ctx, path, &output));
-    QD_TRY_GOTO(write_header(&w, text, output));
-    QD_TRY_GOTO(write_data(&w, block, output));
-    status = qd_output_commit(output);
-    output = NULL;
-done:
-    qd_output_discard(output);
-    free(text); /* jansson's */
+    qdisp_status status = fill && !block ? QDISP_ENOMEM : start_writing(&w, metadata, n_metadata);
+    if (status == QDISP_OK) status = write_data(&w, fill, user, block);
+    if (status == QDISP_OK) status = commit_writer(&w);
+    writer_clear(&w);
     qd_free_aligned(ctx, block);
-    qd_free(ctx, (void *)w.order);
     return status;
+}
+
+qdisp_status qd_safetensors_begin(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
+                                  const char *const *metadata, size_t n_metadata, qd_safetensors_writer **out) {
+    writer *w = qd_alloc(ctx, 1, sizeof *w);
+    if (!w) return QDISP_ENOMEM;
+    *w = (writer){.ctx = ctx, .path = path, .tensors = tensors, .n = n};
+    qdisp_status status = start_writing(w, metadata, n_metadata);
+    if (status == QDISP_OK) *out = w;
+    else qd_safetensors_discard(w);
+    return status;
+}
+
+qdisp_status qd_safetensors_put(writer *w, size_t i_tensor, uint64_t offset, const void *bytes, size_t n_bytes) {
+    w->n_left -= n_bytes;
+    return qd_output_write_at(w->output, w->offsets[i_tensor] + offset, bytes, n_bytes);
+}
+
+qdisp_status qd_safetensors_commit(writer *w) {
+    qdisp_status status = w->n_left == 0 ? commit_writer(w)
+                                         : qd_fail(w->ctx, QDISP_EINVAL, "%s: %llu bytes of its tensors never came",
+                                                   w->path, (unsigned long long)w->n_left);
+    qd_safetensors_discard(w);
+    return status;
+}
+
+void qd_safetensors_discard(writer *w) {
+    if (!w) return;
+    writer_clear(w);
+    qd_free(w->ctx, w);
 }

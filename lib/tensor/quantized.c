@@ -80,6 +80,38 @@ qdisp_status qd_resolve_give(qd_resolve *r, size_t i, qd_packed *packed, const c
     return QDISP_OK;
 }
 
+static int64_t place_of(const void *index, size_t i) {
+    int64_t place;
+    memcpy(&place, (const char *)index + i * sizeof place, sizeof place);
+    return place;
+}
+
+static qdisp_status resolve_kept(qd_resolve *r, qd_quantized *matrix) {
+    const qdisp_tensor *index = qd_resolve_take(r, ".qdisp_kept_index");
+    const qdisp_tensor *values = qd_resolve_take(r, ".qdisp_kept_value");
+    if (!index && !values) return QDISP_OK;
+    if (!index || !values || index->dtype != QDISP_DTYPE_I64 || index->n_dims != 1 || values->n_dims != 1 ||
+        index->shape[0] != values->shape[0] ||
+        (values->dtype != QDISP_DTYPE_F32 && values->dtype != QDISP_DTYPE_F16 && values->dtype != QDISP_DTYPE_BF16)) {
+        return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "%s", "qdisp_kept_index and qdisp_kept_value are no rows of i64 and "
+                               "floats of one length");
+    }
+    size_t n = (size_t)index->shape[0];
+    uint64_t n_all = (uint64_t)matrix->base.n_rows * matrix->base.n_columns;
+    for (size_t i = 0; i < n; i++) {
+        int64_t place = place_of(index->data, i);
+        if (place >= 0 && (uint64_t)place < n_all && (i == 0 || place > place_of(index->data, i - 1))) continue;
+        return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "qdisp_kept_index %zu is %lld: not ascending, or outside of %llu "
+                               "weights", i, (long long)place, (unsigned long long)n_all);
+    }
+    matrix->kept_index = index->data;
+    matrix->kept_values = values->data;
+    matrix->kept_dtype = (qdisp_dtype)values->dtype;
+    matrix->n_kept = n;
+    if (matrix->kept_dtype != matrix->base.value) matrix->base.value = QDISP_DTYPE_F32;
+    return QDISP_OK;
+}
+
 qdisp_status qd_resolve_give_matrix(qd_resolve *r, size_t i, const qd_quantized *matrix, const char *format,
                                     uint64_t n_bytes) {
     uint64_t n;
@@ -87,9 +119,12 @@ qdisp_status qd_resolve_give_matrix(qd_resolve *r, size_t i, const qd_quantized 
         return QD_RESOLVE_FAIL(r, QDISP_EFORMAT, "%zu rows of %zu are too many", matrix->base.n_rows,
                                matrix->base.n_columns);
     }
+    qd_quantized whole = *matrix;
+    whole.rounding = matrix->base.value;
+    QD_TRY(resolve_kept(r, &whole));
     qd_quantized *copy = qd_alloc(r->file->ctx, 1, sizeof *copy);
     if (!copy) return QDISP_ENOMEM;
-    *copy = *matrix;
+    *copy = whole;
     copy->base.read = qd_quantized_read;
     if (copy->row_block == 0) copy->row_block = 1;
     return qd_resolve_give(r, i, &copy->base, format, n_bytes);

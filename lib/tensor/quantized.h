@@ -59,6 +59,12 @@ typedef struct qd_quantized {
     int zero_bias;          /* added to zeros */
     const uint8_t *g_idx;   /* i32 [n_columns], any alignment: the group of each column; NULL: column / group_size */
     size_t group_size, n_groups;
+    qdisp_dtype rounding;      /* of the products; base.value may have to be wider for the kept ones */
+    /* Elements that are not quantized: i64 places, row * n_columns + column, ascending, at any alignment */
+    const uint8_t *kept_index;
+    const void *kept_values;
+    qdisp_dtype kept_dtype;
+    size_t n_kept;
 } qd_quantized;
 
 /* x[n] to the nearest values of F16 or BF16, ties to even; of F32 as they are. */
@@ -96,7 +102,8 @@ qdisp_status qd_resolve_need(qd_resolve *r, const char *suffix, qdisp_dtype dtyp
 /* The module's weight [n_rows, n_columns] in place of tensor i; packed is taken over. format is copied. */
 qdisp_status qd_resolve_give(qd_resolve *r, size_t i, qd_packed *packed, const char *format, uint64_t n_bytes);
 /* The same of a matrix whose base.n_rows, n_columns, codes, scales and zeros are set: copied. The type that it is
- * rounded to is base.value. */
+ * rounded to is base.value. The module's qdisp_kept_index i64 [n] and qdisp_kept_value [n], which qdisp writes for
+ * weights that stay in 16 bits, are taken, if they are there. */
 qdisp_status qd_resolve_give_matrix(qd_resolve *r, size_t i, const qd_quantized *matrix, const char *format,
                                     uint64_t n_bytes);
 /* The groups of the module's columns: g_idx (NULL: none) is checked and left out if it only counts up; else the size

@@ -79,6 +79,16 @@ typedef qdisp_status (*qd_tensor_fill)(void *user, size_t i_tensor, uint64_t off
 qdisp_status qd_safetensors_write(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
                                   const char *const *metadata, size_t n_metadata, qd_tensor_fill fill, void *user);
 
+/* The same with the data in any order: every byte of every tensor comes once by put. path, tensors and names outlive
+ * the writer. commit makes the file appear, EINVAL if bytes never came; it and discard (NULL is fine) free it. */
+typedef struct qd_safetensors_writer qd_safetensors_writer;
+qdisp_status qd_safetensors_begin(qdisp_ctx *ctx, const char *path, const qdisp_tensor *tensors, size_t n,
+                                  const char *const *metadata, size_t n_metadata, qd_safetensors_writer **out);
+qdisp_status qd_safetensors_put(qd_safetensors_writer *writer, size_t i_tensor, uint64_t offset, const void *bytes,
+                                size_t n_bytes);
+qdisp_status qd_safetensors_commit(qd_safetensors_writer *writer);
+void qd_safetensors_discard(qd_safetensors_writer *writer);
+
 /* --- making a file from parts, for containers --- */
 
 qdisp_status qd_tensor_file_new(qdisp_ctx *ctx, const char *label, qd_tensor_file **out);

@@ -38,6 +38,19 @@ run quantize "$model" --plan plan.csv -o quantized
 expect_status 1
 expect_in err "quantized"
 expect_same quantized/model.safetensors first.safetensors
+run quantize "$model" --plan plan.csv --format compressed-tensors -o packed
+expect_status 0
+expect_in packed/config.json "pack-quantized"
+run eval packed --corpus small_text --format csv
+expect_status 0
+run quantize "$model" --plan plan.csv --format gptqq -o unknown
+expect_status 1
+expect_in err "use one of folder"
+mkdir killed.partial
+run quantize "$model" --plan plan.csv --format compressed-tensors -o killed
+expect_status 1
+expect_in err "killed.partial: there already"
+rmdir killed.partial
 run eval quantized --corpus small_text --against "$model" --json
 expect_status 0
 expect_json out

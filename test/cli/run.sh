@@ -36,7 +36,11 @@ expect_json() {
 }
 expect_same() { if cmp -s "$1" "$2"; then pass; else fail "$1 and $2 differ"; fi; }
 expect_no_leftovers() {
-    if ls -A . ${1:+"$1"} | grep -q 'tmp-'; then fail "temporary files are left: $(ls -A . | grep tmp-)"; else pass; fi
+    if ls -A . ${1:+"$1"} | grep -q 'tmp-\|[.]partial$'; then
+        fail "temporary files are left: $(ls -A . | grep 'tmp-\|[.]partial$')"
+    else
+        pass
+    fi
 }
 
 # A copy of two short languages: whole runs in a second or two.
