@@ -30,20 +30,29 @@ QDISP_API void qdisp_calib_free(qdisp_calib *calib);
  * ECANCELLED, ENOMEM; on failure nothing was added. Cost: one forward pass. Progress: "calibrating". */
 QDISP_API qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model,
                                            const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus);
+/* Adds energies of the gradients: sum over rows of (dL/dy_i)^2 for every output i of every linear map, L the sum of the
+ * losses in nats, and how many losses. Text, rows and folds as qdisp_calib_collect; call both, in any order: the
+ * statistics then tell how much the loss of each language grows with an error of each weight (a token: 1/2 sum_ij g_i
+ * e_j dw_ij^2), not only how much its activations move. Of a masked model every seventh token is hidden and scored.
+ * Errors: as qdisp_calib_collect; EMISMATCH also for a masked model without a mask token. Cost: about four forward
+ * passes; memory: the residual stream of some lines after every layer (96 MiB, but at least 512 tokens or the longest
+ * line). */
+QDISP_API qdisp_status qdisp_calib_collect_gradients(qdisp_calib *calib, const qdisp_model *model,
+                                                     const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus);
 /* Adds rows that a host engine saw: rows[n_rows * n_in], the inputs of the linear map whose weight is `tensor`, for a
  * language; guard: 0 adds to the fit fold, 1 to the guard fold; n_bytes of text that they stand for (0 if not known;
  * count it once, with one tensor). Errors: ENOTFOUND (tensor), EINVAL (n_in), ENUMERIC, ENOMEM. */
 QDISP_API qdisp_status qdisp_calib_feed(qdisp_calib *calib, const char *language, int guard, const char *tensor,
                                         const float *rows, size_t n_rows, size_t n_in, size_t n_bytes);
-/* Adds from to into. Errors: EMISMATCH (other linear maps), ENOMEM. */
+/* Adds from to into, gradients included. Errors: EMISMATCH (other linear maps), ENOMEM. */
 QDISP_API qdisp_status qdisp_calib_merge(qdisp_calib *into, const qdisp_calib *from);
 
 /* Saves as a safetensors file (F64 sums, counts in the metadata) and opens it again. Errors: EIO, EFORMAT, ENOMEM. */
 QDISP_API qdisp_status qdisp_calib_save(const qdisp_calib *calib, const char *path);
 QDISP_API qdisp_status qdisp_calib_open(qdisp_ctx *ctx, const char *path, qdisp_calib **out);
 
-/* Table "calibration", a row a language: language, n_tokens, n_bytes, tokens_per_byte, mean_abs_embed,
- * mean_abs_layer_0 ... */
+/* Table "calibration", a row a language: language, n_tokens, n_bytes, tokens_per_byte, n_gradients (losses whose
+ * gradients were collected), mean_abs_embed, mean_abs_layer_0 ... */
 QDISP_API qdisp_status qdisp_calib_describe(const qdisp_calib *calib, qdisp_table **out);
 
 /* Table "languages", a row a language: language, kurtosis_eff (excess kurtosis of the weights as the language uses

@@ -16,7 +16,9 @@ qdisp_status qd_calib_make(qdisp_ctx *ctx, size_t n_linears, size_t n_layer, siz
     c->names = qd_alloc(ctx, n_linears, sizeof *c->names);
     c->n_in = qd_alloc(ctx, n_linears, sizeof *c->n_in);
     c->offsets = qd_alloc(ctx, n_linears, sizeof *c->offsets);
-    if (!c->names || !c->n_in || !c->offsets) {
+    c->n_out = qd_alloc(ctx, n_linears, sizeof *c->n_out);
+    c->out_offsets = qd_alloc(ctx, n_linears, sizeof *c->out_offsets);
+    if (!c->names || !c->n_in || !c->offsets || !c->n_out || !c->out_offsets) {
         qdisp_calib_free(c);
         return QDISP_ENOMEM;
     }
@@ -26,12 +28,15 @@ qdisp_status qd_calib_make(qdisp_ctx *ctx, size_t n_linears, size_t n_layer, siz
 }
 
 qdisp_status qd_calib_layout(qdisp_calib *c) {
-    c->total = 0;
+    c->total = c->total_out = 0;
     for (size_t i = 0; i < c->n_linears; i++) {
         c->offsets[i] = c->total;
-        if (c->n_in[i] == 0 || c->n_in[i] > SIZE_MAX / 16 - c->total)
-            return qd_fail(c->ctx, QDISP_EFORMAT, "linear map %s: %zu inputs", c->names[i], c->n_in[i]);
+        c->out_offsets[i] = c->total_out;
+        if (c->n_in[i] == 0 || c->n_in[i] > SIZE_MAX / 16 - c->total || c->n_out[i] > SIZE_MAX / 16 - c->total_out)
+            return qd_fail(c->ctx, QDISP_EFORMAT, "linear map %s: %zu inputs, %zu outputs", c->names[i], c->n_in[i],
+                           c->n_out[i]);
         c->total += c->n_in[i];
+        c->total_out += c->n_out[i];
     }
     return QDISP_OK;
 }
@@ -42,6 +47,7 @@ qdisp_status qdisp_calib_new(const qdisp_model *model, qdisp_calib **out) {
     qdisp_status status = QDISP_OK;
     for (size_t i = 0; i < c->n_linears && status == QDISP_OK; i++) {
         c->n_in[i] = model->linears[i].n_in;
+        c->n_out[i] = model->linears[i].n_out;
         c->names[i] = qd_strdup(c->ctx, model->tensors[model->linears[i].i_weight].name);
         if (!c->names[i]) status = QDISP_ENOMEM;
     }
@@ -51,10 +57,11 @@ qdisp_status qdisp_calib_new(const qdisp_model *model, qdisp_calib **out) {
     return status;
 }
 
-static void fold_free(qdisp_ctx *ctx, qd_calib_fold *f) {
-    qd_free(ctx, f->squares);
-    qd_free(ctx, f->n_rows);
-    qd_free(ctx, f->abs_sums);
+void qd_calib_fold_clear(const qdisp_calib *c, qd_calib_fold *f) {
+    qd_free(c->ctx, f->squares);
+    qd_free(c->ctx, f->n_rows);
+    qd_free(c->ctx, f->abs_sums);
+    qd_free(c->ctx, f->gradients);
     memset(f, 0, sizeof *f);
 }
 
@@ -64,21 +71,28 @@ static qdisp_status fold_new(const qdisp_calib *c, qd_calib_fold *f) {
     f->n_rows = qd_alloc(c->ctx, c->n_linears, sizeof *f->n_rows);
     f->abs_sums = qd_alloc(c->ctx, c->n_layer + 1, sizeof *f->abs_sums);
     if (f->squares && f->n_rows && f->abs_sums) return QDISP_OK;
-    fold_free(c->ctx, f);
+    qd_calib_fold_clear(c, f);
     return QDISP_ENOMEM;
+}
+
+qdisp_status qd_calib_fold_gradients(const qdisp_calib *c, qd_calib_fold *f) {
+    if (!f->gradients) f->gradients = qd_alloc(c->ctx, c->total_out, sizeof *f->gradients);
+    return f->gradients ? QDISP_OK : QDISP_ENOMEM;
 }
 
 void qdisp_calib_free(qdisp_calib *c) {
     if (!c) return;
     for (size_t i = 0; i < c->n_languages; i++) {
         qd_free(c->ctx, c->languages[i].tag);
-        for (size_t f = 0; f < QD_N_FOLDS; f++) fold_free(c->ctx, &c->languages[i].folds[f]);
+        for (size_t f = 0; f < QD_N_FOLDS; f++) qd_calib_fold_clear(c, &c->languages[i].folds[f]);
     }
     qd_free(c->ctx, c->languages);
     for (size_t i = 0; i < c->n_linears; i++) qd_free(c->ctx, c->names[i]);
     qd_free(c->ctx, c->names);
     qd_free(c->ctx, c->n_in);
     qd_free(c->ctx, c->offsets);
+    qd_free(c->ctx, c->n_out);
+    qd_free(c->ctx, c->out_offsets);
     qdisp_ctx *ctx = c->ctx;
     qd_free(ctx, c);
     qdisp_ctx_free(ctx);
@@ -98,7 +112,7 @@ qdisp_status qd_calib_get(qdisp_calib *c, const char *tag, size_t *i_language) {
     qdisp_status status = language.tag ? fold_new(c, &language.folds[0]) : QDISP_ENOMEM;
     if (status == QDISP_OK) status = fold_new(c, &language.folds[1]);
     if (status != QDISP_OK) {
-        fold_free(c->ctx, &language.folds[0]);
+        qd_calib_fold_clear(c, &language.folds[0]);
         qd_free(c->ctx, language.tag);
         return status;
     }
@@ -110,7 +124,7 @@ qdisp_status qd_calib_get(qdisp_calib *c, const char *tag, size_t *i_language) {
 qdisp_status qd_calib_check(const qdisp_calib *c, const qdisp_model *model) {
     bool same = c->n_linears == model->n_linears && c->n_layer == model->info.n_layer;
     for (size_t i = 0; same && i < c->n_linears; i++)
-        same = c->n_in[i] == model->linears[i].n_in &&
+        same = c->n_in[i] == model->linears[i].n_in && (!c->total_out || c->n_out[i] == model->linears[i].n_out) &&
                !strcmp(c->names[i], model->tensors[model->linears[i].i_weight].name);
     return same ? QDISP_OK
                 : qd_fail(c->ctx, QDISP_EMISMATCH, "the calibration is of another model: calibrate this one first");
@@ -128,6 +142,19 @@ bool qd_calib_energy(const qdisp_calib *c, size_t i_language, size_t fold, size_
     }
     for (size_t j = 0; n_rows > 0 && j < n_in; j++) out[j] /= (double)n_rows;
     return n_rows > 0;
+}
+
+bool qd_calib_gradient(const qdisp_calib *c, size_t i_language, size_t i_linear, double *out) {
+    const qd_calib_language *language = &c->languages[i_language];
+    uint64_t n_scored = 0;
+    memset(out, 0, c->n_out[i_linear] * sizeof *out);
+    for (size_t f = 0; f < QD_N_FOLDS; f++) {
+        const double *g = language->folds[f].gradients;
+        n_scored += language->folds[f].n_scored;
+        for (size_t j = 0; g && j < c->n_out[i_linear]; j++) out[j] += g[c->out_offsets[i_linear] + j];
+    }
+    for (size_t j = 0; n_scored && j < c->n_out[i_linear]; j++) out[j] /= (double)n_scored;
+    return n_scored > 0;
 }
 
 double qd_calib_tokens_per_byte(const qdisp_calib *c, size_t i_language) {
@@ -152,6 +179,8 @@ static void fold_add(const qdisp_calib *c, qd_calib_fold *into, const qd_calib_f
     for (size_t j = 0; j < c->total; j++) into->squares[j] += from->squares[j];
     for (size_t i = 0; i < c->n_linears; i++) into->n_rows[i] += from->n_rows[i];
     for (size_t i = 0; i <= c->n_layer; i++) into->abs_sums[i] += from->abs_sums[i];
+    for (size_t j = 0; from->gradients && j < c->total_out; j++) into->gradients[j] += from->gradients[j];
+    into->n_scored += from->n_scored;
     into->n_tokens += from->n_tokens;
     into->n_bytes += from->n_bytes;
 }
@@ -159,11 +188,19 @@ static void fold_add(const qdisp_calib *c, qd_calib_fold *into, const qd_calib_f
 qdisp_status qdisp_calib_merge(qdisp_calib *into, const qdisp_calib *from) {
     bool same = into->n_linears == from->n_linears && into->n_layer == from->n_layer;
     for (size_t i = 0; same && i < into->n_linears; i++)
-        same = into->n_in[i] == from->n_in[i] && !strcmp(into->names[i], from->names[i]);
+        same = into->n_in[i] == from->n_in[i] && !strcmp(into->names[i], from->names[i]) &&
+               (into->n_out[i] == from->n_out[i] || !into->total_out || !from->total_out);
     if (!same) return qd_fail(into->ctx, QDISP_EMISMATCH, "the two calibrations are of unlike models");
+    if (!into->total_out) {
+        memcpy(into->n_out, from->n_out, from->n_linears * sizeof *into->n_out);
+        QD_TRY(qd_calib_layout(into));
+    }
     for (size_t l = 0; l < from->n_languages; l++) { /* all that can fail comes first */
         size_t i_language;
         QD_TRY(qd_calib_get(into, from->languages[l].tag, &i_language));
+        for (size_t f = 0; f < QD_N_FOLDS; f++)
+            if (from->languages[l].folds[f].gradients)
+                QD_TRY(qd_calib_fold_gradients(into, &into->languages[i_language].folds[f]));
     }
     for (size_t l = 0; l < from->n_languages; l++) {
         qd_calib_language *language = &into->languages[qd_calib_find(into, from->languages[l].tag)];
@@ -201,7 +238,14 @@ typedef struct collector {
     qd_calib_fold sum;
 } collector;
 
-static void add_squares(const qdisp_calib *c, qd_calib_fold *f, const qdisp_activation *a, size_t first, size_t n) {
+static qd_calib_fold *fold_of(collector *k, const qdisp_activation *a) {
+    return &k->chunks[a->i_chunk % QD_RUN_MAX_CHUNKS];
+}
+
+static void add_squares(void *user, const qdisp_activation *a, size_t first, size_t n) {
+    const collector *k = user;
+    const qdisp_calib *c = k->calib;
+    qd_calib_fold *f = fold_of(user, a);
     size_t n_in = c->n_in[a->i_linear];
     c->ctx->kernels->column_squares(a->data + first * a->stride, n, n_in, a->stride,
                                     f->squares + c->offsets[a->i_linear]);
@@ -209,26 +253,25 @@ static void add_squares(const qdisp_calib *c, qd_calib_fold *f, const qdisp_acti
 }
 
 /* Rows of text by sequence, in the stack that the activation is of. */
-static const qd_span *text_of(const collector *k, const qdisp_activation *a) {
-    return a->starts == k->sequences->starts ? k->sequences->text : k->sequences->source_text;
+static const qd_span *text_of(const qd_sequences *s, const qdisp_activation *a) {
+    return a->starts == s->starts ? s->text : s->source_text;
 }
 
-/* The rows of text; an expert sees only some. */
-static void on_linear(const collector *k, qd_calib_fold *f, const qdisp_activation *a) {
-    const qd_span *text = text_of(k, a);
+/* An expert sees only some rows. */
+void qd_calib_text_rows(const qd_sequences *sequences, const qdisp_activation *a, qd_calib_add add, void *user) {
+    const qd_span *text = text_of(sequences, a);
     size_t s = a->i_seq;
     for (size_t r = 0; a->rows && r < a->n_rows; r++) {
         size_t at = a->i_row + a->rows[r];
         while (a->starts[s + 1] <= at) s++;
-        if (at >= text[s].first && at < text[s].end) add_squares(k->calib, f, a, r, 1);
+        if (at >= text[s].first && at < text[s].end) add(user, a, r, 1);
     }
     for (; !a->rows && s < a->i_seq + a->n_seq; s++)
-        if (text[s].end > text[s].first)
-            add_squares(k->calib, f, a, text[s].first - a->i_row, text[s].end - text[s].first);
+        if (text[s].end > text[s].first) add(user, a, text[s].first - a->i_row, text[s].end - text[s].first);
 }
 
 static void on_residual(const collector *k, qd_calib_fold *f, const qdisp_activation *a) {
-    const qd_span *text = text_of(k, a);
+    const qd_span *text = text_of(k->sequences, a);
     for (size_t s = a->i_seq; s < a->i_seq + a->n_seq; s++) {
         if (text[s].end <= text[s].first) continue;
         size_t first = text[s].first - a->i_row, n_rows = text[s].end - text[s].first;
@@ -240,9 +283,8 @@ static void on_residual(const collector *k, qd_calib_fold *f, const qdisp_activa
 
 static int on_activation(void *user, qdisp_activation *a) {
     collector *k = user;
-    qd_calib_fold *f = &k->chunks[a->i_chunk % QD_RUN_MAX_CHUNKS];
-    if (a->site == QDISP_SITE_RESIDUAL) on_residual(k, f, a);
-    else on_linear(k, f, a);
+    if (a->site == QDISP_SITE_RESIDUAL) on_residual(k, fold_of(k, a), a);
+    else qd_calib_text_rows(k->sequences, a, add_squares, k);
     return 0;
 }
 
@@ -272,8 +314,8 @@ static void scale_stacks(collector *k, const qdisp_model_info *info) {
     }
 }
 
-static qdisp_status collect_fold(qdisp_calib *c, size_t i_language, size_t fold, const qdisp_model *model,
-                                 const qd_lines *lines) {
+static qdisp_status collect_energies(qdisp_calib *c, size_t i_language, qd_calib_fold *fold, const qd_lines *lines) {
+    const qdisp_model *model = lines->sequences.frame->model;
     collector *k = qd_alloc(c->ctx, 1, sizeof *k);
     if (!k) return QDISP_ENOMEM;
     k->calib = c;
@@ -286,13 +328,12 @@ static qdisp_status collect_fold(qdisp_calib *c, size_t i_language, size_t fold,
     qd_run run = {.user = k, .tap = on_activation, .chunks_done = on_chunks_done, .tap_head = true,
                   .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN) | QDISP_SITE_BIT(QDISP_SITE_RESIDUAL)};
     if (status == QDISP_OK) status = qd_model_run(model, &batch, &run);
-    qd_calib_language *language = &c->languages[i_language];
-    if (status == QDISP_OK) status = check_finite(c, language->tag, &k->sum);
+    if (status == QDISP_OK) status = check_finite(c, c->languages[i_language].tag, &k->sum);
     scale_stacks(k, &model->info);
     for (size_t i = 0; i < lines->n_lines; i++) k->sum.n_bytes += lines->n_bytes[i];
-    if (status == QDISP_OK) fold_add(c, &language->folds[fold], &k->sum);
-    for (size_t i = 0; i < QD_RUN_MAX_CHUNKS; i++) fold_free(c->ctx, &k->chunks[i]);
-    fold_free(c->ctx, &k->sum);
+    if (status == QDISP_OK) fold_add(c, fold, &k->sum);
+    for (size_t i = 0; i < QD_RUN_MAX_CHUNKS; i++) qd_calib_fold_clear(c, &k->chunks[i]);
+    qd_calib_fold_clear(c, &k->sum);
     qd_free(c->ctx, k);
     return status;
 }
@@ -305,7 +346,8 @@ static size_t fold_lines(size_t n_lines, size_t fold, size_t *lines) {
     return n;
 }
 
-static qdisp_status collect_language(qdisp_calib *c, const qd_frame *frame, const qdisp_corpus *corpus, size_t l) {
+static qdisp_status collect_language(qdisp_calib *c, const qd_frame *frame, const qdisp_corpus *corpus, size_t l,
+                                     qd_calib_pass pass) {
     size_t n_lines = qdisp_corpus_n_lines(corpus), i_language;
     QD_TRY(qd_calib_get(c, qdisp_corpus_language(corpus, l), &i_language));
     size_t *lines = qd_alloc(c->ctx, n_lines, sizeof *lines);
@@ -319,7 +361,7 @@ static qdisp_status collect_language(qdisp_calib *c, const qd_frame *frame, cons
         if (status != QDISP_OK) break;
         const double ends[] = {0, 1 - 1.0 / QD_GUARD_EVERY, 1};
         qd_progress_range range = qd_progress_enter(c->ctx, "calibrating", ends[fold], ends[fold + 1]);
-        status = collect_fold(c, i_language, fold, frame->model, &text);
+        status = pass(c, i_language, &c->languages[i_language].folds[fold], &text);
         qd_progress_leave(c->ctx, range);
         qd_lines_clear(&text);
     }
@@ -327,8 +369,8 @@ static qdisp_status collect_language(qdisp_calib *c, const qd_frame *frame, cons
     return status;
 }
 
-qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
-                                 const qdisp_corpus *corpus) {
+qdisp_status qd_calib_collect(qdisp_calib *calib, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                              const qdisp_corpus *corpus, qd_calib_pass pass) {
     qdisp_calib *fresh;
     qd_frame frame;
     QD_TRY(qd_calib_check(calib, model));
@@ -340,11 +382,16 @@ qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model, c
         status = qd_progress(calib->ctx, "calibrating", (double)l / (double)n);
         qd_progress_range range =
             qd_progress_enter(calib->ctx, "calibrating", (double)l / (double)n, (double)(l + 1) / (double)n);
-        if (status == QDISP_OK) status = collect_language(fresh, &frame, corpus, l);
+        if (status == QDISP_OK) status = collect_language(fresh, &frame, corpus, l, pass);
         qd_progress_leave(calib->ctx, range);
     }
     if (status == QDISP_OK) status = qdisp_calib_merge(calib, fresh);
     if (status == QDISP_OK) status = qd_progress(calib->ctx, "calibrating", 1);
     qdisp_calib_free(fresh);
     return status;
+}
+
+qdisp_status qdisp_calib_collect(qdisp_calib *calib, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                                 const qdisp_corpus *corpus) {
+    return qd_calib_collect(calib, model, tokenizer, corpus, collect_energies);
 }

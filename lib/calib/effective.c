@@ -184,6 +184,7 @@ qdisp_status qdisp_calib_describe(const qdisp_calib *c, qdisp_table **out) {
     size_t n_tokens = qd_table_column(t, &status, "n_tokens", "tokens", QDISP_COLUMN_I64);
     size_t n_bytes = qd_table_column(t, &status, "n_bytes", "bytes", QDISP_COLUMN_I64);
     size_t tpb = qd_table_column(t, &status, "tokens_per_byte", "tokens/byte", QDISP_COLUMN_F64);
+    size_t n_gradients = qd_table_column(t, &status, "n_gradients", "tokens", QDISP_COLUMN_I64);
     size_t first = qd_table_column(t, &status, "mean_abs_embed", "", QDISP_COLUMN_F64);
     for (size_t i = 0; i < c->n_layer && status == QDISP_OK; i++) {
         char *name = qd_format(c->ctx, "mean_abs_layer_%zu", i);
@@ -199,6 +200,7 @@ qdisp_status qdisp_calib_describe(const qdisp_calib *c, qdisp_table **out) {
         qd_table_i64(t, &status, row, n_tokens, (int64_t)(f[0].n_tokens + f[1].n_tokens));
         qd_table_i64(t, &status, row, n_bytes, (int64_t)(f[0].n_bytes + f[1].n_bytes));
         qd_table_f64(t, &status, row, tpb, qd_calib_tokens_per_byte(c, l));
+        qd_table_i64(t, &status, row, n_gradients, (int64_t)(f[0].n_scored + f[1].n_scored));
         for (size_t i = 0; i <= c->n_layer; i++)
             qd_table_f64(t, &status, row, first + i, n > 0 ? (f[0].abs_sums[i] + f[1].abs_sums[i]) / n : NAN);
     }

@@ -9,8 +9,6 @@
 
 #define QD_LN2 0.69314718055994530942
 
-/* EMISMATCH for a masked model without a mask token. */
-qdisp_status qd_frame_scores(const qd_frame *frame);
 /* Losses of the scored tokens to nll[number of ids] (others: NaN, or the loss of a token that does not count). */
 qdisp_status qd_sequences_nll(const qd_sequences *sequences, float *nll);
 

@@ -55,13 +55,6 @@ static qdisp_status add_language(const qd_frame *frame, const qdisp_corpus *corp
     return status;
 }
 
-qdisp_status qd_frame_scores(const qd_frame *frame) {
-    if (frame->model->info.kind != QDISP_MODEL_MASKED || frame->mask_id >= 0) return QDISP_OK;
-    return qd_fail(frame->model->ctx, QDISP_EMISMATCH, "a masked model (%s) needs a token that hides a word, and the "
-                   "tokenizer has no special [MASK] or <mask>: is this the model's tokenizer?",
-                   frame->model->info.architecture);
-}
-
 qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
                                qdisp_table **out) {
     qdisp_table *t;

@@ -40,6 +40,13 @@ qdisp_status qd_frame_make(const qdisp_model *model, const qdisp_tokenizer *toke
     return QDISP_OK;
 }
 
+qdisp_status qd_frame_scores(const qd_frame *frame) {
+    if (frame->model->info.kind != QDISP_MODEL_MASKED || frame->mask_id >= 0) return QDISP_OK;
+    return qd_fail(frame->model->ctx, QDISP_EMISMATCH, "a masked model (%s) needs a token that hides a word, and the "
+                   "tokenizer has no special [MASK] or <mask>: is this the model's tokenizer?",
+                   frame->model->info.architecture);
+}
+
 size_t qd_frame_first_scored(const qd_frame *f, size_t n) {
     if (f->model->info.kind == QDISP_MODEL_ENCODER_DECODER) return n / 2;
     return f->model->info.kind == QDISP_MODEL_DECODER && !f->n_prefix;
@@ -157,6 +164,62 @@ qdisp_batch qd_sequences_batch(const qd_sequences *s, bool scores) {
         batch.mask_id_plus_1 = (int64_t)s->frame->mask_id + 1;
         batch.targets = s->targets;
     }
+    return batch;
+}
+
+static qdisp_status slice_stack(qdisp_ctx *ctx, const int32_t *ids, const size_t *starts, const qd_span *text,
+                                size_t n, int32_t **out_ids, size_t **out_starts, qd_span **out_text) {
+    *out_ids = qd_alloc(ctx, starts[n] - *starts, sizeof **out_ids);
+    *out_starts = qd_alloc(ctx, n + 1, sizeof **out_starts);
+    *out_text = qd_alloc(ctx, n, sizeof **out_text);
+    if (!*out_ids || !*out_starts || !*out_text) return QDISP_ENOMEM;
+    memcpy(*out_ids, ids + *starts, (starts[n] - *starts) * sizeof *ids);
+    for (size_t i = 0; i <= n; i++) (*out_starts)[i] = starts[i] - *starts;
+    for (size_t i = 0; i < n; i++) (*out_text)[i] = (qd_span){text[i].first - *starts, text[i].end - *starts};
+    return QDISP_OK;
+}
+
+qdisp_status qd_sequences_slice(const qd_sequences *s, size_t first, size_t n, qd_sequences *out) {
+    qd_sequences t = {.ctx = s->ctx, .frame = s->frame, .n_seq = n};
+    size_t base = s->starts[first], n_ids = s->starts[first + n] - base;
+    qdisp_status status =
+        slice_stack(s->ctx, s->ids, s->starts + first, s->text + first, n, &t.ids, &t.starts, &t.text);
+    if (status == QDISP_OK && s->source_ids)
+        status = slice_stack(s->ctx, s->source_ids, s->source_starts + first, s->source_text + first, n, &t.source_ids,
+                             &t.source_starts, &t.source_text);
+    t.targets = qd_alloc(s->ctx, n_ids, sizeof *t.targets);
+    t.scored = qd_alloc(s->ctx, n, sizeof *t.scored);
+    if (!t.targets || !t.scored) status = QDISP_ENOMEM;
+    for (size_t i = 0; i < n && status == QDISP_OK; i++)
+        t.scored[i] = (qd_span){s->scored[first + i].first - base, s->scored[first + i].end - base};
+    if (status == QDISP_OK) {
+        memcpy(t.targets, s->targets + base, n_ids * sizeof *t.targets);
+        *out = t;
+    } else {
+        qd_sequences_clear(&t);
+    }
+    return status;
+}
+
+qdisp_batch qd_sequences_targets(qd_sequences *s, int32_t *targets, size_t *n_targets) {
+    enum { EVERY = 7 };
+    qdisp_model_kind kind = s->frame->model->config.kind;
+    size_t ahead = kind == QDISP_MODEL_DECODER; /* row r predicts the next token, else its own */
+    *n_targets = 0;
+    for (size_t i = 0; i < s->n_seq; i++) {
+        qd_span scored = s->scored[i];
+        size_t n = scored.end - scored.first;
+        for (size_t r = s->starts[i]; r < s->starts[i + 1]; r++) {
+            bool wanted = r + ahead >= scored.first && r + ahead < scored.end;
+            if (kind == QDISP_MODEL_MASKED && wanted)
+                wanted = (r - scored.first) % EVERY == i % (n < EVERY ? n : (size_t)EVERY);
+            targets[r] = wanted ? s->targets[r + ahead] : -1;
+            if (wanted && kind == QDISP_MODEL_MASKED) s->ids[r] = s->frame->mask_id;
+            *n_targets += wanted;
+        }
+    }
+    qdisp_batch batch = qd_sequences_batch(s, false);
+    batch.targets = targets;
     return batch;
 }
 

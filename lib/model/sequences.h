@@ -25,6 +25,8 @@ typedef struct qd_frame {
 } qd_frame;
 /* Errors: EMISMATCH (the template does not fit into the model's n_positions or its vocabulary). */
 qdisp_status qd_frame_make(const qdisp_model *model, const qdisp_tokenizer *tokenizer, qd_frame *out);
+/* EMISMATCH for a masked model without a mask token. */
+qdisp_status qd_frame_scores(const qd_frame *frame);
 
 typedef struct qd_span {
     size_t first, end;
@@ -53,6 +55,12 @@ void qd_sequences_reset(qd_sequences *s);
 void qd_sequences_clear(qd_sequences *s);
 /* The sequences as a batch; scores: with what the loss needs, else as they stand. Borrows from s. */
 qdisp_batch qd_sequences_batch(const qd_sequences *s, bool scores);
+/* Copies of the sequences first .. first + n - 1. Errors: ENOMEM. */
+qdisp_status qd_sequences_slice(const qd_sequences *s, size_t first, size_t n, qd_sequences *out);
+/* The sequences as a batch whose losses a backward pass can start from: targets[number of ids] as qdisp_batch has them,
+ * for the scored tokens alone. Of a masked model every seventh of them (15 %, Devlin et al. 2019) gets a target and is
+ * hidden from the batch by its mask, in s itself. *n_targets: how many. */
+qdisp_batch qd_sequences_targets(qd_sequences *s, int32_t *targets, size_t *n_targets);
 /* Index among the tokens ids[n] of a sequence added with from = 0 of the first one that is scored. */
 size_t qd_frame_first_scored(const qd_frame *frame, size_t n);
 

@@ -14,6 +14,12 @@ run calibrate "$model" --corpus small_text -o stats
 expect_status 0
 expect_in out "sw"
 expect_empty err
+run calibrate "$model" --corpus small_text -o stats_gradients --gradients --format csv
+expect_status 0
+expect_in out "n_gradients"
+expect_empty err
+run plan "$model" --stats stats_gradients --bits 3 --group channel -o plan_gradients.csv
+expect_status 0
 run plan "$model" --stats stats --bits 3 --group channel -o plan.csv
 expect_status 0
 expect_empty out

@@ -68,6 +68,28 @@ case("rows_huge", "'en'", lambda m, a: a.update({"en.fit.n_rows": ("I64", [2 ** 
 case("tokens_negative", "'en'", lambda m, a: a.update({"en.fit.counts": ("I64", [-3, 10])}))
 case("bytes_negative", "'en'", lambda m, a: a.update({"en.guard.counts": ("I64", [3, -10])}))
 case("squares_without_rows", "'en'", lambda m, a: a.update({"en.guard.n_rows": ("I64", [0])}))
+
+
+def gradients(change):
+    def both(meta, arrays):
+        meta["outputs.0"] = "3"
+        for fold in ("fit", "guard"):
+            arrays[f"en.{fold}.gradients"] = ("F64", [1.0, 0.0, 2.0])
+            arrays[f"en.{fold}.n_scored"] = ("I64", [3])
+        change(meta, arrays)
+    return both
+
+
+case("gradients", "", gradients(lambda m, a: None), "OK")
+case("gradients_negative", "'en'", gradients(lambda m, a: a.update({"en.fit.gradients": ("F64", [1.0, -1.0, 0.0])})))
+case("gradients_nan", "'en'", gradients(lambda m, a: a.update({"en.fit.gradients": ("F64", [float("nan")] * 3)})))
+case("gradients_short", "en.guard.gradients",
+     gradients(lambda m, a: a.update({"en.guard.gradients": ("F64", [1.0])})))
+case("gradients_without_outputs", "en.fit.gradients", gradients(lambda m, a: m.pop("outputs.0")))
+case("gradients_alone", "only one of", gradients(lambda m, a: a.pop("en.guard.n_scored")))
+case("scored_negative", "'en'", gradients(lambda m, a: a.update({"en.fit.n_scored": ("I64", [-1])})))
+case("outputs_text", "outputs.0", gradients(lambda m, a: m.update({"outputs.0": "many"})))
+case("outputs_huge", "en.fit.gradients", gradients(lambda m, a: m.update({"outputs.0": "100000000000000000"})))
 whole = blob(*good())
 cases["empty"] = (b"", "EFORMAT", "")
 cases["truncated"] = (whole[:-8], "EFORMAT", "")

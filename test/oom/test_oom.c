@@ -276,6 +276,13 @@ static qdisp_status calibrate(inputs *in) {
     qdisp_table_free(d);
     return status;
 }
+static qdisp_status open_gradients(inputs *in) {
+    qdisp_status status = open_calib(in);
+    return status == QDISP_OK ? qdisp_calib_collect_gradients(in->calib, in->model, in->tokenizer, in->corpus) : status;
+}
+static qdisp_status calibrate_gradients(inputs *in) {
+    return qdisp_calib_collect_gradients(in->calib, in->model, in->tokenizer, in->corpus);
+}
 static qdisp_status calib_files(inputs *in) {
     qdisp_calib *back = NULL;
     qdisp_status status = qdisp_calib_save(in->calib, in_folder("stats"));
@@ -438,7 +445,8 @@ JOB(shapes, NULL)
 JOB(inference, NULL)
 JOB(resample, NULL)
 JOB(calibrate, open_model, open_tokenizer, open_corpus, NULL)
-JOB(calib_files, open_model, open_tokenizer, open_corpus, open_calib, NULL)
+JOB(calib_files, open_model, open_tokenizer, open_corpus, open_gradients, NULL)
+JOB(calibrate_gradients, open_model, open_tokenizer, open_corpus, open_calib, NULL)
 JOB(plan_rtn, open_model, NULL)
 JOB(plan_aciq, open_model, NULL)
 JOB(plan_laaciq, open_model, open_tokenizer, open_corpus, open_calib, NULL)
@@ -499,6 +507,7 @@ int main(void) {
     RUN(resample_out_of_memory);
     RUN(calibrate_out_of_memory);
     RUN(calib_files_out_of_memory);
+    RUN(calibrate_gradients_out_of_memory);
     RUN(plan_rtn_out_of_memory);
     RUN(plan_aciq_out_of_memory);
     RUN(plan_laaciq_out_of_memory);

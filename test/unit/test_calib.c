@@ -2,7 +2,7 @@
 #include "tiny.h"
 
 #include "calib/calib.h"
-#include "model/model.h"
+#include "model/sequences.h"
 #include "stats/census.h"
 
 static qdisp_ctx *ctx;
@@ -34,7 +34,9 @@ static int same_bits(const qdisp_calib *a, const qdisp_calib *b) {
             same = !memcmp(x->squares, y->squares, a->total * sizeof(double)) &&
                    !memcmp(x->n_rows, y->n_rows, a->n_linears * sizeof(uint64_t)) &&
                    !memcmp(x->abs_sums, y->abs_sums, (a->n_layer + 1) * sizeof(double)) &&
-                   x->n_tokens == y->n_tokens && x->n_bytes == y->n_bytes;
+                   x->n_tokens == y->n_tokens && x->n_bytes == y->n_bytes && x->n_scored == y->n_scored &&
+                   !x->gradients == !y->gradients &&
+                   (!x->gradients || !memcmp(x->gradients, y->gradients, a->total_out * sizeof(double)));
         }
     }
     return same;
@@ -151,6 +153,152 @@ TEST(many_threads_give_the_same_bits_every_time) {
     if (n_unlike) printf("%d of 39 runs differ\n", n_unlike);
     CHECK(n_unlike == 0);
     qdisp_calib_free(first);
+}
+
+static qdisp_calib *with_gradients(const qdisp_model *m, const qdisp_tokenizer *t, const qdisp_corpus *corpus) {
+    qdisp_calib *c = NULL;
+    CHECK_STATUS(qdisp_calib_new(m, &c), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_collect_gradients(c, m, t, corpus), QDISP_OK);
+    return c;
+}
+
+static int plain_gradient(void *user, qdisp_activation *a) {
+    plain *p = user;
+    for (size_t r = 1; r < a->n_rows; r++)
+        for (size_t j = 0; j < a->n_cols; j++) {
+            double g = (double)a->data[r * a->stride + j];
+            p->squares[a->i_linear][a->i_col + j] += g * g;
+        }
+    return 0;
+}
+
+/* test_gradients compares the taps themselves with autograd and with finite differences. */
+TEST(gradients_are_the_sums_of_what_the_taps_see) {
+    qdisp_corpus *corpus = tiny_corpus(ctx, 2, N_LINES, 1);
+    qdisp_calib *c = with_gradients(model, tokenizer, corpus);
+    int bad = 0, n_compared = 0;
+    for (size_t l = 0; l < 2; l++)
+        for (size_t fold = 0; fold < 2; fold++) {
+            plain p = {.n_tokens = 0};
+            for (size_t i = 0; i < c->n_linears; i++) p.squares[i] = calloc(c->n_out[i], sizeof(double));
+            for (size_t line = fold ? 3 : 0; line < N_LINES; line++) {
+                if ((line % 4 == 3) != (fold == 1)) continue;
+                size_t n, n_ids, starts[2] = {0, 0};
+                const char *text = qdisp_corpus_line(corpus, l, line, &n);
+                int32_t *ids = malloc((n + 2) * sizeof *ids);
+                ids[0] = 0;
+                CHECK_STATUS(qdisp_tokenizer_encode(tokenizer, text, n, ids + 1, NULL, n + 1, &n_ids), QDISP_OK);
+                starts[1] = n_ids + 1;
+                qdisp_batch batch = qd_batch_of(ids, starts, 1);
+                qdisp_grad_options options = {.size = sizeof options, .tap = plain_gradient, .user = &p,
+                                              .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_GRAD)};
+                CHECK_STATUS(qdisp_model_grads(model, &batch, &options), QDISP_OK);
+                p.n_tokens += n_ids;
+                free(ids);
+            }
+            const qd_calib_fold *f = &c->languages[l].folds[fold];
+            CHECK(f->n_scored == p.n_tokens && f->n_tokens == 0);
+            for (size_t i = 0; i < c->n_linears; i++) {
+                double most = 0;
+                for (size_t j = 0; j < c->n_out[i]; j++) most = fmax(most, p.squares[i][j]);
+                for (size_t j = 0; j < c->n_out[i]; j++, n_compared++) /* f32 products of other shapes */
+                    bad += !(fabs(f->gradients[c->out_offsets[i] + j] - p.squares[i][j]) <= 1e-4 * most);
+                bad += !(most > 0);
+                free(p.squares[i]);
+            }
+        }
+    CHECK(bad == 0 && n_compared == 4 * (2 * (48 + 16 + 64 + 16) + TINY_VOCAB));
+    double g[TINY_VOCAB];
+    CHECK(qd_calib_gradient(c, 1, 3, g));
+    CHECK_NEAR(g[5] * (double)(c->languages[1].folds[0].n_scored + c->languages[1].folds[1].n_scored),
+               c->languages[1].folds[0].gradients[c->out_offsets[3] + 5] +
+                   c->languages[1].folds[1].gradients[c->out_offsets[3] + 5], 1e-12);
+    qdisp_calib_free(c);
+    qdisp_corpus_free(corpus);
+}
+
+TEST(gradients_do_not_depend_on_threads) {
+    qdisp_corpus *corpus = tiny_corpus(ctx, 2, 90, 1);
+    qdisp_calib *first = NULL;
+    for (unsigned n_threads = 1; n_threads <= 5; n_threads += 2) {
+        qdisp_ctx *own = tiny_ctx(n_threads, NULL);
+        qdisp_model *m = tiny_model(own, weights);
+        qdisp_calib *c = with_gradients(m, tokenizer, corpus);
+        if (first) CHECK(same_bits(first, c));
+        else first = c;
+        if (first != c) qdisp_calib_free(c);
+        qdisp_model_free(m);
+        qdisp_ctx_free(own);
+    }
+    qdisp_calib_free(first);
+    qdisp_corpus_free(corpus);
+}
+
+TEST(gradients_merge_and_come_back_from_a_file) {
+    qdisp_corpus *corpus = tiny_corpus(ctx, 2, N_LINES, 1);
+    qdisp_calib *c = collected(corpus), *g = with_gradients(model, tokenizer, corpus), *back = NULL, *old = NULL;
+    double work[TINY_VOCAB];
+    CHECK(!qd_calib_gradient(c, 0, 0, work));
+    CHECK_STATUS(qdisp_calib_merge(c, g), QDISP_OK);
+    CHECK(qd_calib_gradient(c, 0, 0, work) && c->languages[0].folds[0].n_tokens > 0);
+    CHECK_STATUS(qdisp_calib_collect_gradients(g, model, tokenizer, corpus), QDISP_OK);
+    CHECK(g->languages[1].folds[0].gradients[7] == 2 * c->languages[1].folds[0].gradients[7]);
+    CHECK_STATUS(qdisp_calib_save(c, in_folder("gradients")), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_open(ctx, in_folder("gradients"), &back), QDISP_OK);
+    CHECK(back && same_bits(c, back));
+    /* a file from before there were gradients: of unknown outputs, which it takes from what is added */
+    CHECK_STATUS(qdisp_calib_open(ctx, QDISP_ROOT "/test/hostile/calib/good.safetensors", &old), QDISP_OK);
+    CHECK(old && old->total_out == 0 && !old->languages[0].folds[0].gradients);
+    memset(back->n_out, 0, back->n_linears * sizeof *back->n_out);
+    for (size_t l = 0; l < 2; l++)
+        for (size_t f = 0; f < 2; f++) {
+            qd_calib_fold *fold = &back->languages[l].folds[f];
+            qd_free(ctx, fold->gradients);
+            fold->gradients = NULL;
+            fold->n_scored = 0;
+        }
+    CHECK_STATUS(qd_calib_layout(back), QDISP_OK);
+    CHECK_STATUS(qd_calib_check(back, model), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_collect_gradients(back, model, tokenizer, corpus), QDISP_OK);
+    CHECK(same_bits(c, back));
+    qdisp_calib_free(c);
+    qdisp_calib_free(g);
+    qdisp_calib_free(back);
+    qdisp_calib_free(old);
+    qdisp_corpus_free(corpus);
+}
+
+/* Masked models and encoder-decoder models have other targets and rows: against their own taps, and every map heard. */
+TEST(gradients_of_the_other_kinds_of_models) {
+    static const char *const names[] = {"bert", "t5", "mixtral"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[512];
+        qdisp_model *m = NULL;
+        snprintf(path, sizeof path, "%s/test/golden/arch/%s", QDISP_ROOT, names[i]);
+        CHECK_STATUS(qdisp_model_open(ctx, path, &m), QDISP_OK);
+        qd_frame frame = {.model = m, .n_most = SIZE_MAX, .mask_id = i == 0 ? 3 : -1};
+        qd_sequences s = {.ctx = ctx, .frame = &frame}, part;
+        int32_t ids[20], targets[64];
+        size_t n_targets;
+        for (int k = 0; k < 20; k++) ids[k] = 5 + k;
+        for (int k = 0; k < 3; k++) CHECK_STATUS(qd_sequences_add(&s, ids + k, 17, 0), QDISP_OK);
+        CHECK_STATUS(qd_sequences_slice(&s, 1, 2, &part), QDISP_OK);
+        CHECK(part.n_seq == 2 && part.starts[0] == 0 && part.ids[0] == s.ids[s.starts[1]] &&
+              part.scored[1].end == s.scored[2].end - s.starts[1]);
+        CHECK((i == 1) == (part.source_ids != NULL));
+        qdisp_batch batch = qd_sequences_targets(&part, targets, &n_targets);
+        CHECK(n_targets == (i == 0 ? 6u : i == 1 ? 18u : 32u)); /* every 7th; the second half; all but the first */
+        for (size_t r = 0; i == 0 && r < part.starts[2]; r++) CHECK((part.ids[r] == 3) == (targets[r] >= 0));
+        float nll[64];
+        qdisp_grad_options options = {.size = sizeof options, .nll = nll};
+        CHECK_STATUS(qdisp_model_grads(m, &batch, &options), QDISP_OK);
+        size_t n_losses = 0;
+        for (size_t r = 0; r < part.starts[2]; r++) n_losses += isfinite(nll[r]);
+        CHECK(n_losses == n_targets);
+        qd_sequences_clear(&s);
+        qd_sequences_clear(&part);
+        qdisp_model_free(m);
+    }
 }
 
 TEST(merge_is_collect_on_both) {
@@ -427,6 +575,10 @@ int main(void) {
     RUN(collect_equals_a_plain_recomputation);
     RUN(threads_and_instruction_sets_give_the_same_bits);
     RUN(many_threads_give_the_same_bits_every_time);
+    RUN(gradients_are_the_sums_of_what_the_taps_see);
+    RUN(gradients_do_not_depend_on_threads);
+    RUN(gradients_merge_and_come_back_from_a_file);
+    RUN(gradients_of_the_other_kinds_of_models);
     RUN(merge_is_collect_on_both);
     RUN(save_and_open_come_back);
     RUN(fed_rows_count_as_collected_ones);

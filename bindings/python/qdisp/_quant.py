@@ -71,15 +71,19 @@ class Calibration:
             raise ValueError("model: a calibration that was opened from a file needs the model")
         return need(model, Model, "model")
 
-    def collect(self, tokenizer: Tokenizer, corpus: Corpus, model: Model | None = None) -> Calibration:
+    def collect(self, tokenizer: Tokenizer, corpus: Corpus, model: Model | None = None,
+                gradients: bool = False) -> Calibration:
         """Runs the model over every line of every language, adds what it saw, and returns self.
 
-        Every fourth line goes to the guard fold. Errors: Error (EMISMATCH, ENUMERIC: names the map); on failure nothing
-        was added.
+        Every fourth line goes to the guard fold. gradients: also energies of the gradients of the loss, by a backward
+        pass, which takes four times as long. Errors: Error (EMISMATCH, ENUMERIC: names the map); on failure nothing was
+        added (by the pass that failed).
         """
         need(tokenizer, Tokenizer, "tokenizer"), need(corpus, Corpus, "corpus")
-        self._ctx.call("qdisp_calib_collect", self._handle, self._of(model)._handle, tokenizer._handle, corpus._handle,
-                       long=True)
+        arguments = (self._handle, self._of(model)._handle, tokenizer._handle, corpus._handle)
+        self._ctx.call("qdisp_calib_collect", *arguments, long=True)
+        if gradients:
+            self._ctx.call("qdisp_calib_collect_gradients", *arguments, long=True)
         return self
 
     def feed(self, language: str, tensor: str, rows: Any, guard: bool = False, n_bytes: int = 0) -> None:
@@ -120,7 +124,8 @@ class Calibration:
                                                 long=True))
 
     def describe(self) -> Table:
-        """Table "calibration": language, n_tokens, n_bytes, tokens_per_byte, mean |h| after every layer."""
+        """Table "calibration": language, n_tokens, n_bytes, tokens_per_byte, n_gradients, mean |h| after every
+        layer."""
         return Table(self._ctx, *self._ctx.call("qdisp_calib_describe", self._handle))
 
 

@@ -23,6 +23,11 @@ def test_calibration(model, calibration, tmp_path, tokenizer, corpus):
         again.collect(tokenizer, corpus)
 
 
+def test_gradients(model, tokenizer, corpus):
+    table = qdisp.Calibration(model).collect(tokenizer, corpus, gradients=True).describe()
+    np.testing.assert_array_equal(table["n_gradients"], table["n_tokens"])
+
+
 def test_merge_adds(model, tokenizer, corpus):
     one = qdisp.Calibration(model).collect(tokenizer, corpus)
     two = qdisp.Calibration(model).collect(tokenizer, corpus).merge(one)
