@@ -253,13 +253,13 @@ static void add_squares(void *user, const qdisp_activation *a, size_t first, siz
 }
 
 /* Rows of text by sequence, in the stack that the activation is of. */
-static const qd_span *text_of(const qd_sequences *s, const qdisp_activation *a) {
+static const qd_row_span *text_of(const qd_sequences *s, const qdisp_activation *a) {
     return a->starts == s->starts ? s->text : s->source_text;
 }
 
 /* An expert sees only some rows. */
 void qd_calib_text_rows(const qd_sequences *sequences, const qdisp_activation *a, qd_calib_add add, void *user) {
-    const qd_span *text = text_of(sequences, a);
+    const qd_row_span *text = text_of(sequences, a);
     size_t s = a->i_seq;
     for (size_t r = 0; a->rows && r < a->n_rows; r++) {
         size_t at = a->i_row + a->rows[r];
@@ -271,7 +271,7 @@ void qd_calib_text_rows(const qd_sequences *sequences, const qdisp_activation *a
 }
 
 static void on_residual(const collector *k, qd_calib_fold *f, const qdisp_activation *a) {
-    const qd_span *text = text_of(k->sequences, a);
+    const qd_row_span *text = text_of(k->sequences, a);
     for (size_t s = a->i_seq; s < a->i_seq + a->n_seq; s++) {
         if (text[s].end <= text[s].first) continue;
         size_t first = text[s].first - a->i_row, n_rows = text[s].end - text[s].first;

@@ -125,9 +125,9 @@ static qdisp_status add_pair(qd_sequences *s, const int32_t *ids, size_t n) {
     s->starts[0] = s->source_starts[0] = 0;
     s->starts[i + 1] = end;
     s->source_starts[i + 1] = source_at + n_source + around;
-    s->scored[i] = (qd_span){at, end};
-    s->text[i] = (qd_span){at + 1, end}; /* row 0 reads decoder_start_id, row r the token before its own */
-    s->source_text[i] = (qd_span){source_at + f->n_prefix, source_at + f->n_prefix + n_source};
+    s->scored[i] = (qd_row_span){at, end};
+    s->text[i] = (qd_row_span){at + 1, end}; /* row 0 reads decoder_start_id, row r the token before its own */
+    s->source_text[i] = (qd_row_span){source_at + f->n_prefix, source_at + f->n_prefix + n_source};
     return QDISP_OK;
 }
 
@@ -139,7 +139,7 @@ static qdisp_status add_single(qd_sequences *s, const int32_t *ids, size_t n, si
     put(f, ids, n, s->ids + at);
     s->starts[0] = 0;
     s->starts[i + 1] = end;
-    s->scored[i] = (qd_span){at + f->n_prefix + (from > first ? from : first), at + f->n_prefix + n};
+    s->scored[i] = (qd_row_span){at + f->n_prefix + (from > first ? from : first), at + f->n_prefix + n};
     s->text[i] = s->scored[i];
     return QDISP_OK;
 }
@@ -167,15 +167,15 @@ qdisp_batch qd_sequences_batch(const qd_sequences *s, bool scores) {
     return batch;
 }
 
-static qdisp_status slice_stack(qdisp_ctx *ctx, const int32_t *ids, const size_t *starts, const qd_span *text,
-                                size_t n, int32_t **out_ids, size_t **out_starts, qd_span **out_text) {
+static qdisp_status slice_stack(qdisp_ctx *ctx, const int32_t *ids, const size_t *starts, const qd_row_span *text,
+                                size_t n, int32_t **out_ids, size_t **out_starts, qd_row_span **out_text) {
     *out_ids = qd_alloc(ctx, starts[n] - *starts, sizeof **out_ids);
     *out_starts = qd_alloc(ctx, n + 1, sizeof **out_starts);
     *out_text = qd_alloc(ctx, n, sizeof **out_text);
     if (!*out_ids || !*out_starts || !*out_text) return QDISP_ENOMEM;
     memcpy(*out_ids, ids + *starts, (starts[n] - *starts) * sizeof *ids);
     for (size_t i = 0; i <= n; i++) (*out_starts)[i] = starts[i] - *starts;
-    for (size_t i = 0; i < n; i++) (*out_text)[i] = (qd_span){text[i].first - *starts, text[i].end - *starts};
+    for (size_t i = 0; i < n; i++) (*out_text)[i] = (qd_row_span){text[i].first - *starts, text[i].end - *starts};
     return QDISP_OK;
 }
 
@@ -191,7 +191,7 @@ qdisp_status qd_sequences_slice(const qd_sequences *s, size_t first, size_t n, q
     t.scored = qd_alloc(s->ctx, n, sizeof *t.scored);
     if (!t.targets || !t.scored) status = QDISP_ENOMEM;
     for (size_t i = 0; i < n && status == QDISP_OK; i++)
-        t.scored[i] = (qd_span){s->scored[first + i].first - base, s->scored[first + i].end - base};
+        t.scored[i] = (qd_row_span){s->scored[first + i].first - base, s->scored[first + i].end - base};
     if (status == QDISP_OK) {
         memcpy(t.targets, s->targets + base, n_ids * sizeof *t.targets);
         *out = t;
@@ -207,7 +207,7 @@ qdisp_batch qd_sequences_targets(qd_sequences *s, int32_t *targets, size_t *n_ta
     size_t ahead = kind == QDISP_MODEL_DECODER; /* row r predicts the next token, else its own */
     *n_targets = 0;
     for (size_t i = 0; i < s->n_seq; i++) {
-        qd_span scored = s->scored[i];
+        qd_row_span scored = s->scored[i];
         size_t n = scored.end - scored.first;
         for (size_t r = s->starts[i]; r < s->starts[i + 1]; r++) {
             bool wanted = r + ahead >= scored.first && r + ahead < scored.end;

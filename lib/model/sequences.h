@@ -28,9 +28,9 @@ qdisp_status qd_frame_make(const qdisp_model *model, const qdisp_tokenizer *toke
 /* EMISMATCH for a masked model without a mask token. */
 qdisp_status qd_frame_scores(const qd_frame *frame);
 
-typedef struct qd_span {
+typedef struct qd_row_span {
     size_t first, end;
-} qd_span;
+} qd_row_span;
 
 /* Sequences s; rows are indices into ids, of source into source_ids. */
 typedef struct qd_sequences {
@@ -39,10 +39,10 @@ typedef struct qd_sequences {
     int32_t *ids, *source_ids;      /* source: encoder-decoder models, else NULL */
     size_t *starts, *source_starts; /* [n_seq + 1] */
     int32_t *targets;               /* as ids: the id where it is scored, else -1 */
-    qd_span *scored;                /* [n_seq] */
+    qd_row_span *scored;                /* [n_seq] */
     /* [n_seq] rows whose activations are those of text, each token of it once: without template tokens and the first
      * row of a decoder. */
-    qd_span *text, *source_text;
+    qd_row_span *text, *source_text;
     size_t n_seq, cap[8];
 } qd_sequences;
 
