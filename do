@@ -71,7 +71,8 @@ peers_environment() {
     local package
     say "peers: installing PyTorch and others into .venv-bench: about 3 GB to fetch, 6 GB on disk"
     [ -x .venv-bench/bin/python ] || python3 -m venv .venv-bench
-    for package in numpy torch scipy safetensors optimum-quanto torchao hqq pywhispercpp; do
+    for package in numpy torch scipy safetensors transformers tokenizers tiktoken \
+        sentencepiece optimum-quanto torchao hqq pywhispercpp; do
         .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check "$package" >&2 ||
             say "peers: no $package"
     done

@@ -1,6 +1,7 @@
 /* bench.c - the speed of every kernel on every instruction set of this CPU and of the library's whole jobs, beside what
  * the machine can do: a bare read, a bare read of a file, bare arithmetic.
- *     bench [--csv] [--quick] [--threads 1,2] [--isa NAME] [--folder DIR] [--passes N] [--list] [CASE...]
+ *     bench [--csv] [--quick] [--threads 1,2] [--isa NAME] [--folder DIR] [--passes N] [--list]
+ *           [--model MODEL] [--text FILE] [--tokenizers DIR] [CASE...]
  * CASE is a name or a pattern ('moments_*'). test/bench/RESULTS.md explains the columns; run.py adds the peers. */
 #include "bench.h"
 
@@ -115,6 +116,15 @@ void bench_confine(unsigned n) {
     if (sched_setaffinity(0, sizeof some, &some) != 0) fprintf(stderr, "not pinned\n");
 }
 
+char *bench_read(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    long size = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
+    char *data = size >= 0 ? malloc((size_t)size + 1) : NULL;
+    if (data) rewind(f), *n = fread(data, 1, (size_t)size, f);
+    if (f) fclose(f);
+    return data;
+}
+
 void *bench_zeros(size_t n_bytes) {
     void *block = NULL;
     if (posix_memalign(&block, (size_t)2 << 20, n_bytes) != 0) return NULL;
@@ -156,6 +166,11 @@ static unsigned n_processors(void) {
     return sched_getaffinity(0, sizeof all, &all) == 0 ? (unsigned)CPU_COUNT(&all) : 1;
 }
 
+static int list_cases(void) {
+    bench_list_kernels(), bench_list_blocks(), bench_list_tokenizers(), bench_list_jobs();
+    return 0;
+}
+
 int main(int argc, char **argv) {
     bench_options o = {.scale = BENCH_FULL, .threads = {1, 2}, .n_threads = n_processors() > 1 ? 2 : 1,
                        .folder = "/tmp", .names = argv};
@@ -167,13 +182,17 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--folder")) o.folder = value, i++;
         else if (!strcmp(argv[i], "--passes")) o.n_passes = strtoul(value, NULL, 10), o.scale = BENCH_TINY, i++;
         else if (!strcmp(argv[i], "--threads") && parse_threads(&o, value)) i++;
-        else if (!strcmp(argv[i], "--census-memory")) return bench_census_memory(value, o.threads[0]);
-        else if (!strcmp(argv[i], "--list")) return bench_list_kernels(), bench_list_blocks(), bench_list_jobs(), 0;
+        else if (!strcmp(argv[i], "--model")) o.model = value, i++;
+        else if (!strcmp(argv[i], "--text")) o.text = value, i++;
+        else if (!strcmp(argv[i], "--tokenizers")) o.tokenizers = value, i++;
+        else if (!strcmp(argv[i], "--memory")) return bench_memory(&o, value);
+        else if (!strcmp(argv[i], "--list")) return list_cases();
         else if (*argv[i] != '-') o.names[o.n_names++] = argv[i];
         else return fprintf(stderr, "bench: %s? See the head of test/bench/bench.c\n", argv[i]), 2;
     }
     bench_kernels(&o);
     bench_blocks(&o);
+    bench_tokenizers(&o);
     bench_jobs(&o);
     return 0;
 }

@@ -16,6 +16,9 @@ typedef struct bench_options {
     unsigned threads[8]; /* [n_threads] numbers of threads of the jobs */
     size_t n_threads;
     const char *folder;  /* where the synthetic model's file goes */
+    const char *model;   /* a model for the evaluation; NULL: a synthetic one */
+    const char *text;    /* a file of text for it and for tokenizers; NULL: the embedded text */
+    const char *tokenizers; /* a folder of tokenizers; NULL: the embedded one alone */
     char **names;        /* [n_names] patterns of cases; none: all */
     size_t n_names;
 } bench_options;
@@ -61,17 +64,24 @@ void *bench_zeros(size_t n_bytes);
 double bench_read_limit(const bench_options *o, const void *data, size_t n_bytes, unsigned threads);
 /* f32 operations a second of one thread: independent multiplies and adds, half and half. */
 double bench_ops_limit(const bench_options *o, const char *isa);
+/* Fused multiply-adds a second of one thread; 0 where there is no way to tell. */
+double bench_products_limit(const bench_options *o, const char *isa);
 /* GB/s of pread of a file that is in memory, in blocks of 1 MiB. 0: it could not be read. */
 double bench_file_limit(const bench_options *o, const char *path, unsigned threads);
+
+/* A file's bytes, to be freed; NULL: none. */
+char *bench_read(const char *path, size_t *n);
 
 /* The parts of the table; and their names, one a line. */
 void bench_kernels(const bench_options *o);
 void bench_blocks(const bench_options *o);
+void bench_tokenizers(const bench_options *o);
 void bench_jobs(const bench_options *o);
 void bench_list_kernels(void);
 void bench_list_blocks(void);
+void bench_list_tokenizers(void);
 void bench_list_jobs(void);
-/* The peak of resident memory of a census of a model, in kB, printed: run in a process of its own. */
-int bench_census_memory(const char *folder, unsigned threads);
+/* The peak of resident memory of a job on o->model, in kB, printed: run in a process of its own. */
+int bench_memory(const bench_options *o, const char *name);
 
 #endif

@@ -2,10 +2,14 @@
  * what it needs and does above it. The peers of a row (bench_peers.py) go by its name. */
 #include "bench_jobs.h"
 #include "bench_model.h"
+#include "model/model.h"
 #include "quant/quant.h"
+#include "tensor/tensor.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { N_RATIOS = 80 };
@@ -77,12 +81,12 @@ static qdisp_status shape_bf16(run *r) {
 
 /* ---- Census of a file ---- */
 
-static qdisp_status use_file(run *r) {
+/* A model of the shape as a folder: r->folder, row.n its size. */
+static qdisp_status write_model(run *r, bench_shape shape, qdisp_dtype dtype) {
     bench_model m;
-    qdisp_dtype dtype = (qdisp_dtype)r->job->arg;
     char path[600];
     QD_TRY(dtype == QDISP_DTYPE_F32 ? use_f32(r) : use_bf16(r));
-    bench_model_make(&m, r->o->scale, dtype, dtype == QDISP_DTYPE_F32 ? (void *)r->f32 : (void *)r->bf16, r->n);
+    bench_model_make(&m, shape, r->o->scale, dtype, dtype == QDISP_DTYPE_F32 ? (void *)r->f32 : (void *)r->bf16, r->n);
     snprintf(r->folder, sizeof r->folder, "%s/qdisp-bench-%ld-%s", r->o->folder, (long)getpid(), qd_dtype_name(dtype));
     QD_TRY(bench_model_write(r->ctx, &m, r->folder));
     snprintf(path, sizeof path, "%s/model.safetensors", r->folder);
@@ -91,6 +95,10 @@ static qdisp_status use_file(run *r) {
     r->row.n = r->row.bytes = (double)ftell(f);
     fclose(f);
     return QDISP_OK;
+}
+
+static qdisp_status use_file(run *r) {
+    return write_model(r, BENCH_BLOOM, (qdisp_dtype)r->job->arg);
 }
 
 qdisp_status bench_census(run *r) {
@@ -233,7 +241,7 @@ static qdisp_status aciq_rtn(run *r) {
 static qdisp_status use_languages(run *r) {
     bench_model m;
     QD_TRY(use_f32(r));
-    bench_model_make(&m, r->o->scale, QDISP_DTYPE_F32, r->f32, r->n);
+    bench_model_make(&m, BENCH_BLOOM, r->o->scale, QDISP_DTYPE_F32, r->f32, r->n);
     QD_TRY(qdisp_model_from_tensors(r->ctx, m.config, m.tensors, m.n, &r->model));
     QD_TRY(qdisp_calib_new(r->model, &r->calib));
     for (size_t i = 0; i < m.n; i++) {
@@ -279,6 +287,89 @@ static qdisp_status permutation(run *r) {
                                          (size_t)r->row.n, 1, &(qdisp_permutation){0});
 }
 
+/* ---- Opening a file ---- */
+
+enum { GIB_TENSORS = 300, GIB_ROWS = 3495 };
+
+/* A file of 300 tensors and 1 GiB, of which only the header takes room on the disk. */
+static qdisp_status use_sparse(run *r) {
+    char header[GIB_TENSORS * 96];
+    int n = 0;
+    size_t size = (size_t)GIB_ROWS * 256 * 4;
+    for (size_t i = 0; i < GIB_TENSORS; i++)
+        n += snprintf(header + n, sizeof header - (size_t)n,
+                      "%c\"h.%zu.weight\":{\"dtype\":\"F32\",\"shape\":[%d,256],\"data_offsets\":[%zu,%zu]}",
+                      i ? ',' : '{', i, GIB_ROWS, i * size, (i + 1) * size);
+    header[n++] = '}';
+    uint64_t n_header = (uint64_t)n;
+    snprintf(r->folder, sizeof r->folder, "%s/qdisp-bench-%ld-sparse", r->o->folder, (long)getpid());
+    char path[600];
+    snprintf(path, sizeof path, "%s/model.safetensors", r->folder);
+    FILE *f = mkdir(r->folder, 0700) == 0 || errno == EEXIST ? fopen(path, "wb") : NULL;
+    if (!f || fwrite(&n_header, 1, 8, f) != 8 || fwrite(header, 1, n_header, f) != n_header ||
+        ftruncate(fileno(f), (off_t)(8 + n_header + GIB_TENSORS * size)) != 0)
+        return qd_fail_errno(r->ctx, path, errno);
+    r->row.n = 1;
+    return fclose(f) == 0 ? QDISP_OK : qd_fail_errno(r->ctx, path, errno);
+}
+
+static qdisp_status open_sparse(run *r) {
+    char path[600];
+    qd_tensor_file *file = NULL;
+    snprintf(path, sizeof path, "%s/model.safetensors", r->folder);
+    qdisp_status status = qd_safetensors_open(r->ctx, path, &file);
+    qd_tensor_file_free(file);
+    return status;
+}
+
+/* ---- Evaluating a model ---- */
+
+enum { WINDOW = 512 };
+
+/* Tokens of the text, if there are any and a tokenizer beside the model, else any numbers. */
+static qdisp_status use_tokens(run *r, const char *path, size_t n) {
+    size_t n_text, n_ids = 0;
+    char *text = r->o->text ? bench_read(r->o->text, &n_text) : NULL;
+    int32_t *ids = text ? malloc((n_text + 1) * sizeof *ids) : NULL;
+    if (ids && qdisp_tokenizer_open(r->ctx, path, &r->tokenizer) == QDISP_OK &&
+        qdisp_tokenizer_encode(r->tokenizer, text, n_text, ids, NULL, n_text + 1, &n_ids) == QDISP_OK && n_ids >= n)
+        memcpy(r->ids, ids, n * sizeof *ids);
+    else
+        for (size_t i = 0; i < n; i++) r->ids[i] = (int32_t)(i * 7919 % (size_t)r->model->info.n_vocab);
+    free(ids), free(text);
+    return QDISP_OK;
+}
+
+/* Multiply-adds of a window: the linear maps, the head for the half that is scored, attention to what is before. */
+static double products_of(const qdisp_model *m) {
+    double n = 0;
+    for (size_t i = 0; i < m->n_linears; i++)
+        n += (double)m->linears[i].n_out * (double)m->linears[i].n_in * (i + 1 < m->n_linears ? WINDOW : WINDOW / 2);
+    return n + (double)m->config.n_layer * (double)(m->config.n_head * m->config.head_dim) * WINDOW * (WINDOW + 1);
+}
+
+/* Windows of 512, of which the second half is scored, as llama-perplexity does. */
+static qdisp_status use_evaluation(run *r) {
+    size_t n_windows = r->o->scale == BENCH_FULL ? 8 : r->o->scale == BENCH_QUICK ? 2 : 1, n = n_windows * WINDOW;
+    if (!r->o->model) QD_TRY(write_model(r, BENCH_SMOLLM2, QDISP_DTYPE_BF16));
+    const char *path = r->o->model ? r->o->model : r->folder;
+    QD_TRY(qdisp_model_open(r->ctx, path, &r->model));
+    for (size_t w = 0; w <= n_windows; w++) r->starts[w] = w * WINDOW;
+    QD_TRY(use_tokens(r, path, n));
+    for (size_t i = 0; i < n; i++) r->targets[i] = i % WINDOW < WINDOW / 2 ? -1 : r->ids[i + 1 < n ? i + 1 : i];
+    r->row.n = (double)n;
+    r->row.bytes = 0;
+    r->products = products_of(r->model) * (double)n_windows;
+    return QDISP_OK;
+}
+
+static qdisp_status evaluate(run *r) {
+    qdisp_batch batch = {.size = sizeof batch, .ids = r->ids, .starts = r->starts, .n_seq = (size_t)r->row.n / WINDOW,
+                         .targets = r->targets};
+    qdisp_run_options options = {.size = sizeof options, .nll = r->nll};
+    return qdisp_model_run(r->model, &batch, &options);
+}
+
 /* ---- The whole ---- */
 
 static qdisp_status use_embedded(run *r) {
@@ -311,6 +402,8 @@ const job bench_job_table[] = {
     {"shape_bf16", "Gel/s", use_bf16, shape_bf16, 0, READ},
     {"census_f32", "Gbytes/s", use_file, bench_census, QDISP_DTYPE_F32, FILE_READ},
     {"census_bf16", "Gbytes/s", use_file, bench_census, QDISP_DTYPE_BF16, FILE_READ},
+    {"open_1gib", "s", use_sparse, open_sparse, 0, NO_LIMIT},
+    {"eval_smollm2", "tokens/s", use_evaluation, evaluate, 0, PRODUCTS},
     {"rtn_int4_g128", "Mel/s", use_int4, rtn_int4, GROUP, READ},
     {"rtn_int4_g32", "Mel/s", use_int4, rtn_int4, 32, READ},
     {"rtn_int8_g32", "Mel/s", use_int8, rtn_int8, 32, READ},

@@ -4,28 +4,37 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-int bench_census_memory(const char *folder, unsigned threads) {
-    qdisp_ctx_options options = {.size = sizeof options, .n_threads = threads};
-    run r = {0};
+int bench_memory(const bench_options *o, const char *name) {
+    qdisp_ctx_options options = {.size = sizeof options, .n_threads = o->threads[0], .own_blas = 1};
+    static run r;
     char line[128];
     int kb = 0;
-    snprintf(r.folder, sizeof r.folder, "%s", folder);
-    if (qdisp_ctx_new(&options, &r.ctx) != QDISP_OK || bench_census(&r) != QDISP_OK) return 1;
+    qdisp_status status = qdisp_ctx_new(&options, &r.ctx);
+    r.o = o;
+    snprintf(r.folder, sizeof r.folder, "%s", o->model);
+    for (size_t i = 0; i < bench_n_jobs && status == QDISP_OK; i++) {
+        r.job = &bench_job_table[i];
+        if (strcmp(r.job->name, name)) continue;
+        if (r.job->limit == PRODUCTS) status = r.job->prepare(&r); /* opens the model, and no other */
+        if (status == QDISP_OK) status = r.job->pass(&r);
+    }
     FILE *f = fopen("/proc/self/status", "r"); /* VmHWM counts mapped pages, and not those of the parent */
     while (f && fgets(line, sizeof line, f))
         if (sscanf(line, "VmHWM: %d", &kb) == 1) printf("%d\n", kb);
     if (f) fclose(f);
-    qdisp_ctx_free(r.ctx);
-    return kb == 0;
+    return status != QDISP_OK || kb == 0; /* the process ends here */
 }
 
+/* In a process of its own, which makes no inputs. */
 static void note_memory(run *r) {
-    char command[1024];
+    char command[2048];
     int kb = 0;
-    snprintf(command, sizeof command, "/proc/%ld/exe --threads %u --census-memory '%s'", (long)getpid(), r->row.threads,
-             r->folder);
+    snprintf(command, sizeof command, "/proc/%ld/exe %s --threads %u --model '%s' --memory %s", (long)getpid(),
+             r->o->scale == BENCH_FULL ? "" : "--quick", r->row.threads, *r->folder ? r->folder : r->o->model,
+             r->job->name);
     FILE *f = popen(command, "r");
     if (f && fscanf(f, "%d", &kb) == 1) snprintf(r->row.note, sizeof r->row.note, "max RSS %.0f MB", kb / 1e3);
     if (f) pclose(f);
@@ -43,6 +52,11 @@ static void set_limit(run *r) {
     if (r->job->limit == FILE_READ) {
         snprintf(path, sizeof path, "%s/model.safetensors", r->folder);
         gbs = bench_file_limit(r->o, path, r->row.threads);
+        note_memory(r);
+    }
+    if (r->job->limit == PRODUCTS) {
+        double rate = bench_products_limit(r->o, qdisp_ctx_isa(r->ctx));
+        if (rate > 0) r->row.limit = "fma", r->row.limit_seconds = r->products / rate / r->row.threads;
         note_memory(r);
     }
     if (gbs > 0) r->row.limit_seconds = 1e-9 * r->row.bytes / gbs;
@@ -77,7 +91,8 @@ void bench_list_jobs(void) {
 }
 
 void bench_jobs(const bench_options *o) {
-    run r = {.o = o};
+    static run r;
+    r.o = o;
     r.n = (size_t)1 << (o->scale == BENCH_FULL ? 28 : o->scale == BENCH_QUICK ? 24 : 18);
     r.n_rows = r.n / MATRIX_COLUMNS < MATRIX_ROWS ? r.n / MATRIX_COLUMNS : MATRIX_ROWS;
     for (size_t i = 0; i < bench_n_jobs; i++) {

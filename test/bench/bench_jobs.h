@@ -7,7 +7,8 @@
 
 #include <qdisp/qdisp.h>
 
-enum { COLUMNS = 4096, MATRIX_ROWS = 4096, MATRIX_COLUMNS = 11008, GROUP = 128, MAX_LANGUAGES = 100, N_PAIRS = 14 };
+enum { COLUMNS = 4096, MATRIX_ROWS = 4096, MATRIX_COLUMNS = 11008, GROUP = 128, MAX_TOKENS = 8 * 512,
+       MAX_LANGUAGES = 100, N_PAIRS = 14 };
 
 struct job;
 
@@ -27,6 +28,10 @@ typedef struct run {
     uint16_t *packed_scales; /* [n / 8] */
     double *energy;          /* [MAX_LANGUAGES * MATRIX_COLUMNS] */
     double x[N_PAIRS], y[N_PAIRS];
+    int32_t ids[MAX_TOKENS], targets[MAX_TOKENS];
+    size_t starts[MAX_TOKENS / 512 + 1];
+    float nll[MAX_TOKENS];
+    double products; /* multiply-adds of a pass */
     qdisp_matrix matrix;
     qdisp_quantizer *quantizer;
     qdisp_model *model;
@@ -36,7 +41,7 @@ typedef struct run {
     char folder[512];
 } run;
 
-typedef enum limit { NO_LIMIT, READ, FILE_READ } limit;
+typedef enum limit { NO_LIMIT, READ, FILE_READ, PRODUCTS } limit;
 
 typedef struct job {
     const char *name, *unit;         /* what `prepare` counts into row.n, G, M or k of them; "s": seconds of a pass */

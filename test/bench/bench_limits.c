@@ -215,24 +215,48 @@ static int ops_4(void *arg) OPS_BODY(lanes_4)
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) static int ops_8(void *arg) OPS_BODY(lanes_8)
 __attribute__((target("avx512f"))) static int ops_16(void *arg) OPS_BODY(lanes_16)
+/* The same, fused. */
+#define FUSED(isa) __attribute__((target(isa), optimize("fp-contract=fast")))
+FUSED("avx2,fma") static int fused_8(void *arg) OPS_BODY(lanes_8)
+FUSED("avx512f") static int fused_16(void *arg) OPS_BODY(lanes_16)
+#define HAVE_FUSED 1
 #else
 static int ops_8(void *arg) OPS_BODY(lanes_8)
 static int ops_16(void *arg) OPS_BODY(lanes_16)
+#define fused_8 ops_8
+#define fused_16 ops_16
+#define HAVE_FUSED 0
 #endif
 
-double bench_ops_limit(const bench_options *o, const char *isa) {
-    if (o->n_passes) return 0;
-    int is_new, lanes = !strcmp(isa, "avx512") ? 16 : !strcmp(isa, "avx2") ? 8 : 4;
-    double *ops = find_known("(bare_arithmetic)", isa, 0, 1, &is_new);
-    if (!is_new) return *ops;
-    bench_row row = {.name = "(bare_arithmetic)", .by = isa, .threads = 1, .n = 2.0 * CHAINS * ROUNDS * lanes,
-                     .unit = "Gops/s", .limit = "ops"};
+static double arithmetic(const bench_options *o, const char *name, const char *isa, double n, const char *unit,
+                         const char *limit, bench_pass pass) {
+    int is_new;
+    double *rate = find_known(name, isa, 0, 1, &is_new);
+    if (!is_new) return *rate;
+    bench_row row = {.name = name, .by = isa, .threads = 1, .n = n, .unit = unit, .limit = limit};
     bench_times times;
     sink = 0;
     bench_confine(1);
-    bench_measure(o, lanes == 16 ? ops_16 : lanes == 8 ? ops_8 : ops_4, NULL, &times);
-    *ops = row.n / times.best;
+    bench_measure(o, pass, NULL, &times);
     row.limit_seconds = times.best;
     bench_print(o, &row, &times);
-    return *ops;
+    return *rate = n / times.best;
+}
+
+static int lanes_of(const char *isa) {
+    return !strcmp(isa, "avx512") ? 16 : !strcmp(isa, "avx2") ? 8 : 4;
+}
+
+double bench_ops_limit(const bench_options *o, const char *isa) {
+    int lanes = lanes_of(isa);
+    if (o->n_passes) return 0;
+    return arithmetic(o, "(bare_arithmetic)", isa, 2.0 * CHAINS * ROUNDS * lanes, "Gops/s", "ops",
+                      lanes == 16 ? ops_16 : lanes == 8 ? ops_8 : ops_4);
+}
+
+double bench_products_limit(const bench_options *o, const char *isa) {
+    int lanes = lanes_of(isa);
+    if (o->n_passes || !HAVE_FUSED || lanes == 4) return 0;
+    return arithmetic(o, "(bare_products)", isa, 1.0 * CHAINS * ROUNDS * lanes, "Gfma/s", "fma",
+                      lanes == 16 ? fused_16 : fused_8);
 }

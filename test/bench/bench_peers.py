@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
-"""bench_peers.py [--quick] [--threads N] [CASE...]: other programs at the cases of bench_cases.c, by the same names, as
-CSV rows like those of `bench --csv`. To add one: a function with a row above it. It gets the sizes, makes its inputs
-and returns elements a pass, bytes a pass, and what to time. A peer that is not installed or fails gives a row that says
-so. run.py starts it with threads set and pinned; numpy and scipy have one thread."""
+"""bench_peers.py [--quick] [--threads N] [--model MODEL] [--text FILE] [--tokenizers DIR] [--llama PROGRAM] [CASE...]:
+other programs at the cases of bench_cases.c and bench_tokenizers.c, by the same names, as CSV rows like those of
+`bench --csv`. To add one: a function with a row above it. It gets the sizes, makes its inputs and returns elements a
+pass, bytes a pass, and what to time. A peer that is not installed or fails gives a row that says so. run.py starts it
+with threads set and pinned; numpy and scipy have one thread."""
 import argparse
 import ctypes
 import fnmatch
 import importlib.metadata
+import json
 import os
+import re
+import resource
+import struct
+import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +27,8 @@ PEERS = []
 def peer(case, by, unit, package=None, threads=None, note=""):
     """A row. package: whose version is noted; threads: the only number it can use."""
     def add(function):
-        PEERS.append(SimpleNamespace(case=case, by=by, unit=unit, package=package or by, threads=threads, note=note,
-                                     make=function))
+        PEERS.append(SimpleNamespace(case=case, by=by, unit=unit, package=by if package is None else package,
+                                     threads=threads, note=note, make=function))
         return function
     return add
 
@@ -126,6 +132,151 @@ def hf_census(size, dtype="float32"):
       note="safe_open, .float().numpy().ravel(), stats.kurtosis")
 def hf_census_bf16(size):
     return hf_census(size, "bfloat16")
+
+
+@peer("open_1gib", "safetensors", "s", threads=1, note="safe_open, keys")
+def hf_open(size):
+    from safetensors import safe_open
+    path, n = os.path.join(size.folder, "sparse.safetensors"), 3495 * 256 * 4
+    header = json.dumps({f"h.{i}.weight": {"dtype": "F32", "shape": [3495, 256], "data_offsets": [i * n, i * n + n]}
+                         for i in range(300)}).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + 300 * n)
+
+    def run():
+        with safe_open(path, "pt") as opened:
+            return opened.keys()
+    return 1, 0, run
+
+
+# ---- Evaluating a model ----
+
+@peer("eval_smollm2", "torch", "tokens/s", note="f32, logits of the second half of a window")
+def torch_eval(size):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    config = LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_attention_heads=9,
+                         num_key_value_heads=3, num_hidden_layers=6 if size.quick else 30, rope_theta=100000,
+                         max_position_embeddings=8192, tie_word_embeddings=True)
+    model = LlamaForCausalLM(config).float().eval()
+    ids = torch.arange(size.n_windows * 512).reshape(-1, 1, 512) * 7919 % 49152
+
+    def run():
+        losses = []
+        for window in ids:
+            logits = model.lm_head(model.model(window).last_hidden_state[0, 256:-1])
+            losses.append(torch.nn.functional.cross_entropy(logits, window[0, 257:]).item())
+        size.extra = f"max RSS {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB with Python"
+        return losses
+    return ids.numel(), 0, run
+
+
+@peer("eval_smollm2", "llama.cpp", "tokens/s", package="", note="its own time from the text to the perplexity")
+def llama_eval(size):
+    if not (size.llama and size.model and size.text):
+        raise RuntimeError("needs --llama PROGRAM, --model FILE.gguf and --text FILE")
+    command = [size.llama, "-m", size.model, "-f", size.text, "-c", "512", "--chunks", str(size.n_windows), "-t",
+               str(size.threads), "-tb", str(size.threads)]
+
+    def run():
+        at = {}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+            for line in program.stdout:
+                stamp = re.match(r"(\d+)\.(\d\d)\.(\d{3})\.(\d{3}) ", line)  # minutes, seconds, thousandths
+                for word in ("calculating perplexity", "Final estimate"):
+                    if stamp and word in line:
+                        m, s, ms, us = map(int, stamp.groups())
+                        at[word] = 60 * m + s + 1e-3 * ms + 1e-6 * us
+                        with open(f"/proc/{program.pid}/status", encoding="ascii") as status:
+                            kb = int(re.search(r"VmHWM:\s*(\d+)", status.read()).group(1))
+        size.extra = f"max RSS {kb / 1e3:.0f} MB"
+        return at["Final estimate"] - at["calculating perplexity"]
+    return size.n_windows * 512, 0, run
+
+
+# ---- Tokenizers ----
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+def text_of(size):
+    """What bench_tokenizers.c reads."""
+    if size.text:
+        with open(size.text, encoding="utf-8", newline="") as file:
+            return file.read()
+    folder = os.path.join(ROOT, "examples", "data", "text")
+    texts = []
+    for name in sorted(n for n in os.listdir(folder) if n.endswith(".txt")):
+        with open(os.path.join(folder, name), encoding="utf-8", newline="") as file:
+            texts.append(file.read())
+    return "".join(texts)
+
+
+def tokenizer_peer(name, by, load, encode, encode_lines):
+    """Three rows; load() gives what encode(it, text) and encode_lines(it, lines) take."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+    @peer(f"load_{name}", by, "s", threads=1)
+    def loading(_size):
+        return 1, 0, load
+
+    @peer(f"encode_{name}", by, "Mbytes/s", threads=1)
+    def whole(size):
+        it, text = load(), text_of(size)
+        return len(text.encode()), 0, lambda: encode(it, text)
+
+    @peer(f"lines_{name}", by, "Mbytes/s", threads=1)
+    def by_line(size):
+        it, text = load(), text_of(size)
+        return len(text.encode()), 0, lambda: encode_lines(it, text.split("\n"))
+
+
+def tiktoken_of(path):
+    """A byte-level BPE of tokenizer.json whose ids are its ranks, else None."""
+    import tiktoken
+    with open(path, encoding="utf-8") as file:
+        data = json.load(file)
+    steps = data["pre_tokenizer"].get("pretokenizers", [data["pre_tokenizer"]])
+    if data["model"]["type"] != "BPE" or steps[-1]["type"] != "ByteLevel" or data.get("normalizer"):
+        return None
+    patterns = [s["pattern"]["Regex"] for s in steps if s["type"] == "Split" and "Regex" in s["pattern"]]
+    if steps[-1].get("use_regex"):
+        patterns.append(GPT2_PATTERN)
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in printable]
+    byte_of = {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+    added = {t["content"] for t in data["added_tokens"]}
+    ranks = {bytes(byte_of[c] for c in token): i for token, i in data["model"]["vocab"].items() if token not in added}
+    return tiktoken.Encoding("qdisp", pat_str=patterns[0], mergeable_ranks=ranks, special_tokens={}) \
+        if len(patterns) == 1 else None
+
+
+def tokenizer_peers(folder):
+    entries = [("embedded", os.path.join(ROOT, "examples", "data", "model"))]
+    entries += [(name, os.path.join(folder, name)) for name in sorted(os.listdir(folder))] if folder else []
+    for name, path in entries:
+        path = os.path.join(path, "tokenizer.json") if os.path.isdir(path) else path
+        if path.endswith(".json"):
+            def load(path=path):
+                from tokenizers import Tokenizer
+                return Tokenizer.from_file(path)
+            tokenizer_peer(name, "tokenizers", load, lambda t, s: t.encode_batch_fast([s], add_special_tokens=False),
+                           lambda t, lines: t.encode_batch_fast(lines, add_special_tokens=False))
+            try:
+                if tiktoken_of(path):
+                    tokenizer_peer(name, "tiktoken", lambda path=path: tiktoken_of(path),
+                                   lambda t, s: t.encode_ordinary(s),
+                                   lambda t, lines: [t.encode_ordinary(line) for line in lines])
+            except Exception:  # not installed, or a file that is none of its kind: no row
+                pass
+        elif path.endswith(".model"):
+            def load_model(path=path):
+                from sentencepiece import SentencePieceProcessor
+                return SentencePieceProcessor(model_file=path)
+            tokenizer_peer(name, "sentencepiece", load_model, lambda t, s: t.encode(s),
+                           lambda t, lines: t.encode(lines, num_threads=1))
 
 
 # ---- Quantizing a matrix ----
@@ -294,8 +445,8 @@ def seconds_of(run, repeats):
     start = time.perf_counter()
     while len(seconds) < repeats and (len(seconds) < 2 or time.perf_counter() - start < BUDGET):
         begin = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - begin)
+        own = run()  # a peer may tell the time itself
+        seconds.append(own if isinstance(own, float) else time.perf_counter() - begin)
     seconds.sort()
     return seconds[0], seconds[len(seconds) // 2], seconds[-1]
 
@@ -303,11 +454,13 @@ def seconds_of(run, repeats):
 def measure(row, size, repeats, known):
     """The row's fields after case, by and threads. known: what functions that several rows name have given."""
     try:
-        note = f"{row.package} {importlib.metadata.version(row.package)}" + (f"; {row.note}" if row.note else "")
+        version = f"{row.package} {importlib.metadata.version(row.package)}" if row.package else ""
         if row.make not in known:
+            size.extra = ""
             n, n_bytes, run = row.make(size)
-            known[row.make] = n, n_bytes, seconds_of(run, repeats)
-        n, n_bytes, times = known[row.make]
+            known[row.make] = n, n_bytes, seconds_of(run, repeats), size.extra
+        n, n_bytes, times, extra = known[row.make]
+        note = "; ".join(part for part in (version, row.note, extra) if part)
         return [n, row.unit, *[f"{s:.9g}" for s in times], n_bytes, "", "", note]
     except Exception as error:  # a peer may fail in any way of its own; the others are measured all the same
         return ["", row.unit, "", "", "", "", "", "", f"skipped: {type(error).__name__}: {error}"[:150]]
@@ -318,6 +471,8 @@ def main():
     parser.add_argument("cases", nargs="*")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
+    for name in ("model", "text", "tokenizers", "llama"):
+        parser.add_argument("--" + name)
     options = parser.parse_intermixed_args()
     try:
         import torch
@@ -325,9 +480,12 @@ def main():
         torch.set_grad_enabled(False)
     except ImportError:
         pass  # its rows will say so
+    tokenizer_peers(options.tokenizers)
     print("case,by,threads,n,unit,best_s,median_s,worst_s,bytes,limit,limit_s,note")
     with tempfile.TemporaryDirectory() as folder:
-        size = SimpleNamespace(n=1 << (24 if options.quick else 28), threads=options.threads, folder=folder,
+        size = SimpleNamespace(model=options.model, text=options.text, llama=options.llama, quick=options.quick,
+                               n_windows=2 if options.quick else 8, n=1 << (24 if options.quick else 28),
+                               threads=options.threads, folder=folder,
                                n_matrix=(1024 if options.quick else 4096) * COLUMNS,
                                n_resamples=100_000 if options.quick else 1_000_000)
         known = {}

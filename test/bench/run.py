@@ -161,6 +161,10 @@ def main():
     parser.add_argument("--counts", action="store_true")
     parser.add_argument("--csv", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--model", help="evaluate this one (GGUF for llama.cpp), not a synthetic one")
+    parser.add_argument("--text", help="a file for tokenizers and the model; default: the embedded text")
+    parser.add_argument("--tokenizers", help="a folder of tokenizers")
+    parser.add_argument("--llama", default=shutil.which("llama-perplexity"), help="peers: llama-perplexity")
     parser.add_argument("--threads", default="1,2" if len(os.sched_getaffinity(0)) > 1 else "1")
     options = parser.parse_intermixed_args()
     bench = os.path.join(options.build, "test", "bench")
@@ -172,12 +176,18 @@ def main():
         return
     if options.peers and not shutil.which(options.python):
         sys.exit(f"no {options.python}: ./do bench --peers makes it, or name one by --python")
-    arguments = (["--quick"] if options.quick else []) + options.cases
+    arguments = ["--quick"] if options.quick else []
+    for name in ("model", "text", "tokenizers"):
+        if getattr(options, name):
+            arguments += ["--" + name, getattr(options, name)]
+    arguments += options.cases
     head = machine(options.build)
     with tempfile.TemporaryDirectory() as folder:
         ours = measured([bench, "--csv", "--threads", options.threads, "--folder", folder, *arguments])
     theirs = []
     if options.peers:
+        if options.llama:
+            arguments = ["--llama", options.llama, *arguments]
         theirs = peers(options.python, arguments, [int(n) for n in options.threads.split(",")],
                        KEEP_MEMORY if options.keep_memory else None)
     rows = joined(ours, theirs)

@@ -51,9 +51,26 @@ def js_whole(z):
     return js_far(z) + z * mp.log(z)
 
 
+def tail(t):
+    a = (1 / t - 1) / mp.mpf(0.3125)
+    return mp.erfc(a / mp.sqrt(2)) / 2 * mp.e ** (a * a / 2) / t
+
+
+def tanh_rest(w):
+    z = mp.sqrt(w)
+    return (mp.tanh(z) / z - 1) / w if w else mp.mpf(-1) / 3
+
+
+def tanh_weight(w):
+    z = mp.sqrt(w)
+    return w * z / mp.tanh(z) if w else mp.mpf(0)
+
+
 half = float(mp.log(2) / 2) * 1.0001  # the reduced argument is rounded
 fit("QD_EXP_P2..6", exp_rest, -half, half, 4, lambda r: r * r / mp.e**r)
 fit("QD_PHI_0..6", exp_rest, -1, 1, 6, lambda t: 1 / exp_rest(t))
 fit("QD_JS_0..5", js_near, 0, 0.25, 5, lambda w: 1 / js_near(w), constant=1.0)
 fit("QD_JS_FAR_0..5", js_far, 0, 0.5, 5, lambda z: 1 / js_whole(z))
 fit("QD_LOG_1..8", lambda t: mp.log(1 + t) / t, 2**-0.5 - 1, 2**0.5 - 1, 7, lambda t: t)
+fit("QD_TAIL_1..10", tail, 1 / (1 + 0.3125 * 13.25), 1.0, 9, lambda t: 1 / tail(t))
+fit("QD_TANH_0..4", tanh_rest, 0, 0.625**2, 4, tanh_weight)
