@@ -56,7 +56,7 @@ typedef struct qd_lse {
 double qd_lse_nll(const qd_lse *row, float x_target);
 
 /* panel_product: rows of a matrix in a panel, and inputs that are summed together. */
-enum { QD_PANEL = 32, QD_PANEL_DEPTH = 512 };
+enum { QD_PANEL = 32, QD_PANEL_DEPTH = 1024 };
 
 /* Activations: x Phi(x) by BLOOM's and GPT-2's tanh ("gelu_new", "gelu_pytorch_tanh") or exactly ("gelu"),
  * max(0, x), x / (1 + exp(-x)) ("silu", "swish"). */

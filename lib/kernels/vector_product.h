@@ -1,8 +1,9 @@
 /* vector_product.h - c_product.c with tiles of results in registers: QD_TILE_ROWS rows (a multiple of 3) by
  * QD_TILE_VECTORS vectors, as a file kernels_NAME.c says by its number of registers. Part of kernels_vector.h. */
 
-/* Panels that all rows pass by before the next: QD_PANEL_DEPTH deep they stay in the second cache. */
-enum { QD_PANEL_GROUP = 4 };
+/* Panels that all rows pass by before the next: QD_PANEL_DEPTH deep they stay in the second cache. And how many inputs
+ * ahead a panel is fetched into the first. */
+enum { QD_PANEL_GROUP = 2, QD_PANEL_AHEAD = 16 };
 
 static inline QD_INLINE void product_store(float *out, size_t width, bool add, vf sum) {
     if (width >= QD_STEP) vf_store(out, add ? vf_add(vf_load(out), sum) : sum);
@@ -14,10 +15,16 @@ static inline QD_INLINE void product_tile(size_t n_rows, const float *x, size_t 
                                           size_t width, bool add, float *out, size_t ld_out) {
     vf sums[QD_TILE_ROWS][QD_TILE_VECTORS];
     for (size_t r = 0; r < n_rows; r++)
-        for (size_t v = 0; v < QD_TILE_VECTORS; v++) sums[r][v] = vf_set(0.0f);
+        for (size_t v = 0; v < QD_TILE_VECTORS; v++) {
+            sums[r][v] = vf_set(0.0f);
+            __builtin_prefetch(out + r * ld_out + v * QD_STEP, 1);
+        }
     for (size_t k = 0; k < n; k++) {
         vf w[QD_TILE_VECTORS];
-        for (size_t v = 0; v < QD_TILE_VECTORS; v++) w[v] = vf_load(panel + k * QD_PANEL + v * QD_STEP);
+        for (size_t v = 0; v < QD_TILE_VECTORS; v++) {
+            w[v] = vf_load(panel + k * QD_PANEL + v * QD_STEP);
+            __builtin_prefetch(panel + (k + QD_PANEL_AHEAD) * QD_PANEL + v * QD_STEP);
+        }
 #pragma GCC unroll 16
         for (size_t r = 0; r < n_rows; r++) {
             vf a = vf_set(x[r * ld_x + k]);

@@ -235,7 +235,7 @@ TEST(gradient_of_softmax) {
 }
 
 TEST(products_with_panels) {
-    enum { ROWS = 2, OUT = 4, IN = 2 * QD_PANEL_DEPTH + 19 };
+    enum { ROWS = 2, OUT = 4, IN = QD_PANEL_DEPTH + 19 };
     static float panels[QD_PANEL * IN];
     input_fill(NORMAL, 71, x, ROWS * IN);
     input_fill(MIXED_SCALES, 72, y, OUT * IN);
