@@ -329,7 +329,7 @@ static qdisp_status collect_energies(qdisp_calib *c, size_t i_language, qd_calib
                   .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN) | QDISP_SITE_BIT(QDISP_SITE_RESIDUAL)};
     if (status == QDISP_OK) status = qd_model_run(model, &batch, &run);
     if (status == QDISP_OK) status = check_finite(c, c->languages[i_language].tag, &k->sum);
-    scale_stacks(k, &model->info);
+    if (status == QDISP_OK) scale_stacks(k, &model->info);
     for (size_t i = 0; i < lines->n_lines; i++) k->sum.n_bytes += lines->n_bytes[i];
     if (status == QDISP_OK) fold_add(c, fold, &k->sum);
     for (size_t i = 0; i < QD_RUN_MAX_CHUNKS; i++) qd_calib_fold_clear(c, &k->chunks[i]);
