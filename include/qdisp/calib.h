@@ -62,6 +62,30 @@ QDISP_API qdisp_status qdisp_calib_describe(const qdisp_calib *calib, qdisp_tabl
  * highest). Errors: EMISMATCH. Cost: one pass over the weights, whatever the number of languages. */
 QDISP_API qdisp_status qdisp_calib_languages(const qdisp_calib *calib, const qdisp_model *model, qdisp_table **out);
 
+/* How statistics by language become one importance matrix. A sized struct: size = sizeof(qdisp_imatrix_options), zero
+ * means default. */
+typedef struct qdisp_imatrix_options {
+    uint64_t size;
+    /* What makes a language count: "token" (default: its tokens, as llama-imatrix has it, which gives most to languages
+     * that the tokenizer cuts finest), "byte" (its bytes) or "sentence" (all the same, as parallel text has as many of
+     * each) */
+    const char *merge;
+    const char *weights; /* "en:0.25,sw:0.75" instead, in proportion: each language in units of its own mean in a map */
+    uint64_t legacy;     /* 1: llama.cpp's form before 2025 (.dat); default 0: its GGUF form */
+} qdisp_imatrix_options;
+
+/* Writes the importance matrix that llama.cpp's llama-quantize reads: for every linear map, under its name in GGUF, the
+ * merged mean of x_j^2 times the rows of all languages (f32; f64 until then), and those rows. Keys qdisp.calibration.*
+ * tell languages and weights. options: NULL = defaults. Errors: EMISMATCH (another model, an unknown language), EINVAL
+ * (an option), EUNSUPPORTED (a map that GGUF has no name for), EIO, ENOMEM. */
+QDISP_API qdisp_status qdisp_imatrix_save(const qdisp_calib *calib, const qdisp_model *model,
+                                          const qdisp_imatrix_options *options, const char *path);
+/* Reads an importance matrix of either form as statistics of one language: an importance matrix does not tell whose
+ * text it saw, so the caller gives the tag ("und": nobody knows). Maps that the file lacks have no rows. Errors:
+ * EFORMAT, EMISMATCH (of another model), EINVAL, ENOTFOUND, EIO, ENOMEM. */
+QDISP_API qdisp_status qdisp_imatrix_open(const qdisp_model *model, const char *path, const char *language,
+                                          qdisp_calib **out);
+
 #ifdef __cplusplus
 }
 #endif

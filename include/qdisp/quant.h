@@ -32,10 +32,15 @@ typedef struct qdisp_quantizer_options {
     const char *objective;
     uint64_t n_steps;      /* la-aciq: steps of the dual, 1..1000, default 12 */
     double step;           /* la-aciq: eta of the multiplicative update, default 1.0 */
+    /* "int" (default): codes of bits, as above; or a type of GGUF's blocks, which fixes bits and groups: "q4_0",
+     * "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", by the methods rtn and imatrix. Rows that
+     * are no whole blocks of a k-quant's 256 get what llama-quantize takes instead; the plan's note says so. */
+    const char *type;
 } qdisp_quantizer_options;
 
 /* A quantizer by its method: "rtn" (round to nearest, min-max), "aciq" (Banner, Nahshan, Soudry 2019, the optimum
- * solved on the data), "la-aciq" (language-aware: the dual over languages, needs calibration), "awq" (Lin et al. 2023:
+ * solved on the data), "imatrix" (blocks of GGUF under an importance matrix of the languages, needs
+ * calibration), "la-aciq" (language-aware: the dual over languages, needs calibration), "awq" (Lin et al. 2023:
  * inputs scaled for the mixture of languages, needs calibration; groups or channels). options: NULL = defaults.
  * Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
 QDISP_API qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp_quantizer_options *options,
@@ -114,6 +119,15 @@ QDISP_API qdisp_status qdisp_plan_apply(const qdisp_table *plan, const qdisp_mod
  * tensor), EIO. */
 QDISP_API qdisp_status qdisp_plan_write(const qdisp_table *plan, const qdisp_model *model,
                                         const qdisp_plan_options *options, const char *format, const char *path);
+/* What the plan chose, as another tool reads it, whose own method then makes the codes: bits (and groups) by layer.
+ * tool: "llama-quantize" (a file for --tensor-type-file: a line a tensor, integers of b bits as the k-quant of b bits),
+ * "ik_llama" (the argument of --custom-q), "gptqmodel" (dynamic), "auto-round" (layer_config), "compressed-tensors"
+ * (config_groups and ignore). Names are the tool's, patterns match nothing else; maps of the blocks that the plan
+ * leaves out are told to stay where the tool has a way. Errors: EINVAL (unknown tool: lists those there are),
+ * EUNSUPPORTED (a type that the tool does not have, a tensor without a name in GGUF), EIO (the sink), those of reading
+ * a plan. */
+QDISP_API qdisp_status qdisp_plan_overrides(const qdisp_table *plan, const qdisp_model *model, const char *tool,
+                                            qdisp_sink sink, void *user);
 /* Table "formats": format, summary: a row a format of qdisp_plan_write. */
 QDISP_API qdisp_status qdisp_packers(qdisp_ctx *ctx, qdisp_table **out);
 

@@ -2,21 +2,52 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static int keep(void *user, const char *bytes, size_t n) {
+    FILE *f = user;
+    return fwrite(bytes, 1, n, f) != n;
+}
+
+/* All of it before a byte of the output is touched. */
+static int print_overrides(const cli_inputs *in, const qdisp_table *plan, const char *tool) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n), *out = stdout;
+    if (!f) return CLI_ERROR;
+    qdisp_status status = qdisp_plan_overrides(plan, in->model, tool, keep, f);
+    int failed = fclose(f) != 0;
+    if (status != QDISP_OK) {
+        free(text);
+        return cli_fail(in->ctx, status);
+    }
+    if (cli_options.output) out = fopen(cli_options.output, "w");
+    failed = failed || !out || fwrite(text, 1, n, out) != n;
+    if (out) failed = (out == stdout ? fflush(out) : fclose(out)) != 0 || failed;
+    if (failed) fprintf(stderr, "qdisp: %s: cannot be written\n", cli_options.output ? cli_options.output : "output");
+    free(text);
+    return failed ? CLI_ERROR : CLI_OK;
+}
 
 static int run(int argc, const char **argv) {
     const char *stats = NULL, *method = "la-aciq", *group = NULL, *roles = NULL, *objective = NULL, *args[1];
+    const char *type = NULL, *overrides = NULL;
     int bits = 4, full_range = 0, steps = 0;
     struct poptOption table[] = {
         {"stats", 's', POPT_ARG_STRING, &stats, 0, "statistics from 'qdisp calibrate' (la-aciq needs them)", "FILE"},
-        {"method", 'm', POPT_ARG_STRING, &method, 0, "rtn, aciq, la-aciq (default) or awq", "NAME"},
+        {"method", 'm', POPT_ARG_STRING, &method, 0, "rtn, aciq, la-aciq (default), awq or imatrix", "NAME"},
         {"bits", 'b', POPT_ARG_INT, &bits, 0, "2 to 8 (default: 4)", "N"},
+        {"type", 0, POPT_ARG_STRING, &type, 0, "int (default) or blocks of GGUF: q4_0 ... q8_0, q2_k ... q6_k", "NAME"},
         {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",
          "SIZE"},
         {"full-range", 0, POPT_ARG_NONE, &full_range, 0, "2^bits levels instead of 2^bits - 1 symmetric ones", NULL},
         {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: all of the blocks)", "LIST"},
         {"objective", 0, POPT_ARG_STRING, &objective, 0, "la-aciq: regret (default), worst or mean", "NAME"},
         {"steps", 0, POPT_ARG_INT, &steps, 0, "la-aciq: steps of the dual (default: 12)", "N"},
+        {"overrides", 0, POPT_ARG_STRING, &overrides, 0,
+         "write what another tool reads instead: llama-quantize, ik_llama, gptqmodel, auto-round, compressed-tensors",
+         "TOOL"},
         CLI_COMMON,
         POPT_TABLEEND};
     int rc = cli_parse(argc, argv, table, "plan MODEL [--stats STATS] [--method NAME] [--bits N] [-o PLAN.csv]",
@@ -29,7 +60,7 @@ static int run(int argc, const char **argv) {
         return CLI_USAGE;
     }
     qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)bits, .roles = roles,
-                                       .full_range = (uint64_t)full_range, .objective = objective,
+                                       .full_range = (uint64_t)full_range, .objective = objective, .type = type,
                                        .n_steps = (uint64_t)steps};
     if (bits == 0) options.bits = 1; /* 0 would mean the default: let the library refuse it */
     if (group && !cli_group_size(group, &options.group_size)) return CLI_USAGE;
@@ -44,7 +75,8 @@ static int run(int argc, const char **argv) {
     if (status == QDISP_OK) status = cli_open(&in, args[0], NULL, NULL, NULL);
     if (status == QDISP_OK && stats) status = qdisp_calib_open(in.ctx, stats, &calib);
     if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, in.model, calib, &plan);
-    rc = status == QDISP_OK ? cli_print_table(in.ctx, plan) : cli_fail(in.ctx, status);
+    if (status == QDISP_OK && overrides) rc = print_overrides(&in, plan, overrides);
+    else rc = status == QDISP_OK ? cli_print_table(in.ctx, plan) : cli_fail(in.ctx, status);
     qdisp_table_free(plan);
     qdisp_quantizer_free(quantizer);
     qdisp_calib_free(calib);

@@ -143,7 +143,8 @@ qdisp_status qd_choice_quantize(qdisp_ctx *ctx, const qd_choice *c, const qd_inp
         status = buffer ? qd_parallel(ctx, c->n_out, prepare_task, &j) : QDISP_ENOMEM;
     }
     if (status == QDISP_OK && c->inputs && x) divide_inputs(c, x);
-    if (status == QDISP_OK)
+    if (status == QDISP_OK && qd_choice_block(c)) status = qd_quantize_blocks(ctx, c, w, x, out);
+    else if (status == QDISP_OK)
         status = c->method->quantize ? c->method->quantize(ctx, c, w, x, out) : qd_quantize_nearest(ctx, c, w, out);
     qd_free_aligned(ctx, buffer);
     if (status == QDISP_OK) status = finish(ctx, c, out);

@@ -38,6 +38,8 @@ static void set_keep(qdisp_table *t, qdisp_status *status, size_t row, size_t co
 
 /* Codes, 16 bits a scale, and for a kept weight its value and a place of 32 bits. */
 static double bits_per_weight(const qd_choice *c) {
+    const qd_block_type *block = qd_choice_block(c);
+    if (block) return 8.0 * block->n_bytes / block->n_values;
     return c->bits + (16.0 * (double)c->n_units + 48.0 * (double)c->n_keep) / ((double)c->n_out * (double)c->n_in);
 }
 

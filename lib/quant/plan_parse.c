@@ -210,8 +210,8 @@ static qdisp_status parse_method(const parser *p, const qd_method **method, cons
     QD_TRY(read_text(p, TYPE, &text));
     *method = qd_method_find(name ? name : "rtn");
     if (!*method) return bad(p, METHOD, "is none of those that 'qdisp_quantizers' lists");
-    *type = "int";
-    return !text || !strcmp(text, "int") ? QDISP_OK : bad(p, TYPE, "is not int");
+    *type = text && strcmp(text, "int") ? qd_block_type_static(text) : "int";
+    return *type ? QDISP_OK : bad(p, TYPE, "is neither int nor a type of GGUF's blocks");
 }
 
 /* bits, group_size, levels */
@@ -231,6 +231,16 @@ static qdisp_status parse_grid(const parser *p, qd_choice *c) {
     return QDISP_OK;
 }
 
+/* A type fixes all of that; what stands in for one has its own name in the plan. */
+static qdisp_status parse_block(const parser *p, qd_choice *c) {
+    const char *type = c->type;
+    QD_TRY(qd_choice_set_block(p->ctx, c, type));
+    c->n_units = 1;
+    return c->type == type ? QDISP_OK
+                           : qd_fail(p->ctx, QDISP_EMISMATCH, "plan row %zu: type %s: rows of %zu are no whole blocks",
+                                     p->row + 1, type, c->n_in);
+}
+
 static qdisp_status parse_row(const parser *p, qd_choice *c) {
     size_t i;
     QD_TRY(find_linear(p, &i));
@@ -240,16 +250,18 @@ static qdisp_status parse_row(const parser *p, qd_choice *c) {
                      .i_tensor = linear->i_weight, .i_linear = i, .slot = linear->slot,
                      .n_out = linear->n_out, .n_in = linear->n_in, .alpha = (float)number_at(p, ALPHA)};
     qd_input_find(p->model, i, &c->input);
-    QD_TRY(parse_grid(p, c));
     QD_TRY(parse_method(p, &c->method, &c->type));
+    if (strcmp(c->type, "int")) QD_TRY(parse_block(p, c));
+    else QD_TRY(parse_grid(p, c));
     c->clips = qd_alloc(p->ctx, c->n_units, 1);
     c->gains = qd_alloc(p->ctx, c->n_units, 1);
     if (!c->clips || !c->gains) return QDISP_ENOMEM;
-    QD_TRY(parse_codes(p, GAIN, "groups", c->n_units, c->gains));
+    if (!qd_choice_block(c)) QD_TRY(parse_codes(p, GAIN, "groups", c->n_units, c->gains));
     QD_TRY(parse_inputs(p, c));
     QD_TRY(parse_keep(p, c));
     QD_TRY(parse_weights(p, c));
     QD_TRY(parse_options(p, c));
+    if (qd_choice_block(c)) return QDISP_OK;
     if (c->units_per_row) return parse_codes(p, CLIP, "groups", c->n_units, c->clips);
     double alpha = number_at(p, ALPHA);
     return alpha >= 0 && isfinite(alpha) ? QDISP_OK : bad(p, ALPHA, "is not a number of 0 or more");

@@ -19,6 +19,7 @@ struct qdisp_quantizer {
     const struct qd_method *method;
     qdisp_quantizer_options opt; /* defaults filled in; strings owned */
     char *roles, *objective;
+    const char *type; /* static: of blocks; NULL: integers */
 };
 
 /* One matrix, [n_out, n_in] of f32, f16 or bf16, and what is chosen for it: a row of a plan. Units are its groups,
@@ -102,6 +103,19 @@ qdisp_status qd_quantize_nearest(qdisp_ctx *ctx, const qd_choice *c, const float
 /* The rows of a plan as choices, everything checked; free with qd_choices_free. Errors: EINVAL, EMISMATCH: name row
  * and column. */
 qdisp_status qd_plan_parse(const qdisp_table *plan, const qdisp_model *model, qd_choice **choices, size_t *n);
+
+/* GGUF's blocks as types of choices (block_codes.c). The static name of such a type, or NULL; the list of them; a
+ * choice's, or NULL for integers. */
+const char *qd_block_type_static(const char *name);
+void qd_block_type_list(char *text, size_t n);
+const qd_block_type *qd_choice_block(const qd_choice *c);
+/* Gives a choice a type that qd_block_type_static knows, or what stands in for it. Errors: EUNSUPPORTED (rows that are
+ * no whole blocks), EINVAL (a method that does not make blocks). */
+qdisp_status qd_choice_set_block(qdisp_ctx *ctx, qd_choice *c, const char *type);
+/* Its blocks, as qd_method's quantize; with x->e as importances if the method asks for them. */
+qdisp_status qd_quantize_blocks(qdisp_ctx *ctx, const qd_choice *c, const float *w, const qd_inputs *x, qd_codes *out);
+/* sum (w - Q)^2 / sum w^2 of a choice of blocks without importances. */
+qdisp_status qd_measure_blocks(qdisp_ctx *ctx, qd_choice *c);
 
 /* 2^(-k/12) as an f32, from a table: the same bits everywhere. */
 float qd_clip_ratio(unsigned k);

@@ -32,6 +32,15 @@ static qdisp_status find_method(qdisp_ctx *ctx, const char *name, const qd_metho
     return qd_fail(ctx, QDISP_EINVAL, "unknown method '%s': use one of %s", name ? name : "(null)", known);
 }
 
+/* *type: static, NULL for integers. */
+static qdisp_status find_type(qdisp_ctx *ctx, const char *name, const char **type) {
+    char known[128];
+    *type = name && strcmp(name, "int") ? qd_block_type_static(name) : NULL;
+    if (*type || !name || !strcmp(name, "int")) return QDISP_OK;
+    qd_block_type_list(known, sizeof known);
+    return qd_fail(ctx, QDISP_EINVAL, "type: '%s' is not int or one of%s", name, known);
+}
+
 static qdisp_status check_options(qdisp_ctx *ctx, qdisp_quantizer_options *o) {
     if (o->bits == 0) o->bits = 4;
     if (o->group_size == 0) o->group_size = 64;
@@ -55,13 +64,16 @@ qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp
                                  qdisp_quantizer **out) {
     qdisp_quantizer_options opt;
     const qd_method *row = NULL;
+    const char *type;
     QD_TRY(find_method(ctx, method, &row));
     QD_TRY(qd_copy_options(ctx, "quantizer options", options, &opt, sizeof opt));
     QD_TRY(check_options(ctx, &opt));
+    QD_TRY(find_type(ctx, opt.type, &type));
     qdisp_quantizer *q = qd_alloc(ctx, 1, sizeof *q);
     if (!q) return QDISP_ENOMEM;
     q->ctx = qd_ctx_ref(ctx);
     q->method = row;
+    q->type = opt.type = type;
     q->opt = opt;
     q->roles = opt.roles ? qd_strdup(ctx, opt.roles) : NULL;
     q->objective = qd_strdup(ctx, opt.objective);
@@ -178,6 +190,14 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
                          .alpha = NAN, .error_rel_model = NAN};
         qd_input_find(model, i, &c->input);
         c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
+        if (q->type) {
+            qdisp_status status = qd_choice_set_block(q->ctx, c, q->type);
+            if (status != QDISP_OK) {
+                qd_choices_free(q->ctx, list, n_list);
+                return status;
+            }
+            c->n_units = 1;
+        }
         c->clips = qd_alloc(q->ctx, c->n_units, 1);
         c->gains = qd_alloc(q->ctx, c->n_units, 1);
         if (!c->clips || !c->gains) {
@@ -237,8 +257,12 @@ static qdisp_status find_languages(qdisp_ctx *ctx, const qdisp_calib *calib, con
 }
 
 static qdisp_status choose_all(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n) {
-    QD_TRY(q->method->choose(q, languages, choices, n));
-    for (size_t i = 0; i < n; i++) QD_TRY(measure(q->ctx, &choices[i]));
+    if (!q->type || q->method->needs_e) QD_TRY(q->method->choose(q, languages, choices, n));
+    for (size_t i = 0; i < n; i++) {
+        if (!q->type) QD_TRY(measure(q->ctx, &choices[i]));
+        else if (!q->method->needs_e) QD_TRY(qd_measure_blocks(q->ctx, &choices[i]));
+        else choices[i].error_rel = NAN; /* its blocks come with the importances, when the plan is applied */
+    }
     return QDISP_OK;
 }
 

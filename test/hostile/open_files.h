@@ -59,6 +59,56 @@ static inline qdisp_status open_calib(qdisp_ctx *ctx, const char *path) {
     return status;
 }
 
+/* An importance matrix of the model test/golden/bloom_f32: what reads must write in both forms. */
+static inline qdisp_status open_imatrix(qdisp_ctx *ctx, const char *path) {
+    static const char config[] =
+        "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\", \"vocab_size\": 3, "
+        "\"hidden_size\": 12, \"n_layer\": 2, \"n_head\": 3, \"layer_norm_epsilon\": 1e-5, "
+        "\"tie_word_embeddings\": false}";
+    static const float zeros[48 * 12];
+    qdisp_tensor tensors[32];
+    char names[32][64], written[64];
+    size_t n = 0;
+    qdisp_model *m = NULL;
+    qdisp_calib *c = NULL;
+#define ADD(format, rows, columns)                                                                                  \
+    (snprintf(names[n], sizeof names[n], format, (int)k),                                                           \
+     tensors[n] = (qdisp_tensor){.name = names[n], .data = zeros, .n_bytes = (rows) * ((columns) ? (columns) : 1) * 4, \
+                                 .shape = {rows, columns}, .n_dims = (columns) ? 2 : 1, .dtype = QDISP_DTYPE_F32},   \
+     n++)
+    for (size_t k = 0; k < 2; k++) {
+        ADD("h.%d.input_layernorm.weight", 12, 0), ADD("h.%d.input_layernorm.bias", 12, 0);
+        ADD("h.%d.self_attention.query_key_value.weight", 36, 12);
+        ADD("h.%d.self_attention.query_key_value.bias", 36, 0);
+        ADD("h.%d.self_attention.dense.weight", 12, 12), ADD("h.%d.self_attention.dense.bias", 12, 0);
+        ADD("h.%d.post_attention_layernorm.weight", 12, 0), ADD("h.%d.post_attention_layernorm.bias", 12, 0);
+        ADD("h.%d.mlp.dense_h_to_4h.weight", 48, 12), ADD("h.%d.mlp.dense_h_to_4h.bias", 48, 0);
+        ADD("h.%d.mlp.dense_4h_to_h.weight", 12, 48), ADD("h.%d.mlp.dense_4h_to_h.bias", 12, 0);
+    }
+    static const char *const outside[] = {"word_embeddings_layernorm.weight", "word_embeddings_layernorm.bias",
+                                          "ln_f.weight", "ln_f.bias"};
+    for (size_t k = 0; k < 4; k++, n++)
+        tensors[n] = (qdisp_tensor){.name = outside[k], .data = zeros, .n_bytes = 48, .shape = {12}, .n_dims = 1,
+                                    .dtype = QDISP_DTYPE_F32};
+    for (size_t k = 0; k < 2; k++, n++)
+        tensors[n] = (qdisp_tensor){.name = k ? "lm_head.weight" : "word_embeddings.weight", .data = zeros,
+                                    .n_bytes = 144, .shape = {3, 12}, .n_dims = 2, .dtype = QDISP_DTYPE_F32};
+#undef ADD
+    expect(qdisp_model_from_tensors(ctx, config, tensors, n, &m) == QDISP_OK);
+    qdisp_status status = qdisp_imatrix_open(m, path, "und", &c);
+    answered(ctx, status, c);
+    snprintf(written, sizeof written, "/tmp/qdisp-imatrix-%ld", (long)getpid());
+    for (uint64_t legacy = 0; c && legacy < 2; legacy++) {
+        qdisp_imatrix_options options = {.size = sizeof options, .legacy = legacy};
+        qdisp_status saved = qdisp_imatrix_save(c, m, &options, written);
+        expect(saved == QDISP_OK || saved == QDISP_EINVAL); /* a matrix without rows has nothing to merge */
+        unlink(written);
+    }
+    qdisp_calib_free(c);
+    qdisp_model_free(m);
+    return status;
+}
+
 /* --- tensors --- */
 
 static inline qdisp_status open_tensors(qdisp_ctx *ctx, const char *path) {

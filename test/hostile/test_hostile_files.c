@@ -13,6 +13,8 @@ static const struct kind {
     {"gguf", "good.gguf", open_tensors},
     {"gguf_model", "good.gguf", open_model},
     {"gguf_vocab", "good.gguf", open_tokenizer},
+    {"imatrix", "good.gguf", open_imatrix},
+    {"imatrix_dat", "good.dat", open_imatrix},
     {"quantized", "good.bin", open_split},
     {"sentencepiece", "good.model", open_tokenizer},
     {"table", "good.csv", open_table},

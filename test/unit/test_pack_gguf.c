@@ -7,7 +7,7 @@
 #include "tiny.h"
 
 #include <qdisp/qdisp.h>
-#include <sys/stat.h>
+#include <strings.h>
 
 static qdisp_ctx *ctx;
 static char out_path[64];
@@ -204,10 +204,11 @@ static qdisp_model *made_llama(void) {
 }
 
 /* The file's model has the bits of the model that the plan gives. */
-static void check_values(const qdisp_table *plan, const qdisp_model *m) {
+static void check_values(const qdisp_table *plan, const qdisp_model *m, const qdisp_calib *calib) {
     qdisp_model *applied = NULL, *back = NULL;
-    CHECK_STATUS(qdisp_plan_apply(plan, m, NULL, &applied), QDISP_OK);
-    CHECK_STATUS(qdisp_plan_write(plan, m, NULL, "gguf", out_path), QDISP_OK);
+    qdisp_plan_options options = {.size = sizeof options, .calib = calib};
+    CHECK_STATUS(qdisp_plan_apply(plan, m, &options, &applied), QDISP_OK);
+    CHECK_STATUS(qdisp_plan_write(plan, m, &options, "gguf", out_path), QDISP_OK);
     CHECK_STATUS(qdisp_model_open(ctx, out_path, &back), QDISP_OK);
     if (!back) printf("%s\n", qdisp_ctx_error(ctx));
     for (size_t i = 0; applied && back && i < m->n_tensors; i++) {
@@ -223,12 +224,13 @@ static void check_values(const qdisp_table *plan, const qdisp_model *m) {
     qdisp_model_free(back);
 }
 
-static qdisp_table *plan_of(const qdisp_model *m, const char *method, qdisp_quantizer_options options) {
+static qdisp_table *plan_of(const qdisp_model *m, const char *method, const qdisp_calib *calib,
+                            qdisp_quantizer_options options) {
     qdisp_quantizer *q = NULL;
     qdisp_table *plan = NULL;
     options.size = sizeof options;
     CHECK_STATUS(qdisp_quantizer_new(ctx, method, &options, &q), QDISP_OK);
-    if (q) CHECK_STATUS(qdisp_quantizer_plan(q, m, NULL, &plan), QDISP_OK);
+    if (q) CHECK_STATUS(qdisp_quantizer_plan(q, m, calib, &plan), QDISP_OK);
     if (!plan) printf("%s\n", qdisp_ctx_error(ctx));
     qdisp_quantizer_free(q);
     return plan;
@@ -240,16 +242,87 @@ TEST(integers_are_stored_exactly) {
         static const int64_t groups[] = {32, 64, QDISP_GROUP_CHANNEL, QDISP_GROUP_TENSOR};
         qdisp_quantizer_options options = {.bits = bits, .group_size = groups[bits % 4], .full_range = bits % 3 == 0,
                                            .roles = "attn.q,mlp.up,head"};
-        qdisp_table *plan = plan_of(m, bits % 2 ? "aciq" : "rtn", options);
-        if (plan) check_values(plan, m);
+        qdisp_table *plan = plan_of(m, bits % 2 ? "aciq" : "rtn", NULL, options);
+        if (plan) check_values(plan, m, NULL);
         qdisp_table_free(plan);
     }
     qdisp_model_free(m);
 }
 
+static const char *const block_types[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k",
+                                          "q6_k"};
+
+/* Of every map the energies of two languages: sw looks at the first half of the inputs. */
+static qdisp_calib *fed_calib(const qdisp_model *m) {
+    qdisp_calib *c = NULL;
+    float rows[2 * EMBD];
+    CHECK_STATUS(qdisp_calib_new(m, &c), QDISP_OK);
+    for (size_t i = 0; c && i < m->n_linears; i++)
+        for (int sw = 0; sw < 2; sw++) {
+            for (size_t j = 0; j < 2 * EMBD; j++) rows[j] = (sw && j % EMBD > EMBD / 2 ? 0.1f : 1) + (float)(j % 7);
+            const char *name = m->tensors[m->linears[i].i_weight].name;
+            CHECK_STATUS(qdisp_calib_feed(c, sw ? "sw" : "en", 0, name, rows, 2, EMBD, i == 0 ? 9 : 0), QDISP_OK);
+        }
+    return c;
+}
+
+TEST(blocks_are_stored_as_they_are) {
+    qdisp_model *m = made_llama();
+    qdisp_calib *calib = m ? fed_calib(m) : NULL;
+    for (size_t i = 0; calib && i < 2 * sizeof block_types / sizeof *block_types; i++) {
+        bool imatrix = i % 2 == 1;
+        qdisp_quantizer_options options = {.type = block_types[i / 2], .roles = "attn.k,mlp.down"};
+        qdisp_table *plan = plan_of(m, imatrix ? "imatrix" : "rtn", imatrix ? calib : NULL, options);
+        qd_tensor_file *file = NULL;
+        const qdisp_tensor *k;
+        if (!plan) continue;
+        CHECK_STR(qdisp_table_str(plan, qdisp_table_find(plan, "type"))[0], block_types[i / 2]);
+        check_values(plan, m, calib);
+        CHECK_STATUS(qd_tensor_file_open(ctx, out_path, &file), QDISP_OK);
+        if (file && (k = qd_tensor_file_find(file, "blk.0.attn_k.weight")))
+            CHECK(!strcasecmp(qd_tensor_format(k), block_types[i / 2]));
+        if (file) CHECK((qd_gguf_find(file->gguf, "qdisp.calibration.languages") != NULL) == imatrix);
+        qd_tensor_file_free(file);
+        qdisp_table_free(plan);
+    }
+    qdisp_calib_free(calib);
+    qdisp_model_free(m);
+}
+
+/* Rows of 90 and 48: no blocks of 256, and none of 32. */
+TEST(types_fall_back_as_llama_quantize_has_it) {
+    qdisp_model *m = made_llama(), *odd = open_model("%s/test/golden/arch/%s", "llama");
+    qdisp_quantizer *q = NULL;
+    qdisp_table *plan = NULL;
+    qdisp_quantizer_options options = {.size = sizeof options, .type = "q4_k"};
+    CHECK_STATUS(qdisp_quantizer_new(ctx, "rtn", &options, &q), QDISP_OK);
+    CHECK_STATUS(qdisp_quantizer_plan(q, odd, NULL, &plan), QDISP_EUNSUPPORTED);
+    CHECK_HAS(qdisp_ctx_error(ctx), "no whole blocks of 32");
+    qdisp_quantizer_free(q);
+    q = NULL;
+    CHECK_STATUS(qdisp_quantizer_new(ctx, "aciq", &options, &q), QDISP_OK);
+    CHECK_STATUS(qdisp_quantizer_plan(q, m, NULL, &plan), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "use rtn or imatrix");
+    qdisp_quantizer_free(q);
+    q = NULL;
+    options.type = "q9_z";
+    CHECK_STATUS(qdisp_quantizer_new(ctx, "rtn", &options, &q), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "q4_k");
+    options.type = NULL;
+    qdisp_calib *calib = fed_calib(m);
+    CHECK_STATUS(qdisp_quantizer_new(ctx, "imatrix", &options, &q), QDISP_OK);
+    CHECK_STATUS(qdisp_quantizer_plan(q, m, calib, &plan), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "type of blocks");
+    qdisp_quantizer_free(q);
+    qdisp_calib_free(calib);
+    qdisp_model_free(m);
+    qdisp_model_free(odd);
+}
+
 TEST(what_cannot_be_stored_is_told) {
     qdisp_model *m = made_llama(), *t5 = open_model("%s/test/golden/arch/%s", "xglm");
-    qdisp_table *plan = m ? plan_of(m, "rtn", (qdisp_quantizer_options){.group_size = 24}) : NULL, *none = empty_plan();
+    qdisp_table *plan = m ? plan_of(m, "rtn", NULL, (qdisp_quantizer_options){.group_size = 24}) : NULL;
+    qdisp_table *none = empty_plan();
     unlink(out_path);
     if (plan) {
         CHECK_STATUS(qdisp_plan_write(plan, m, NULL, "gguf", out_path), QDISP_EUNSUPPORTED);
@@ -274,6 +347,8 @@ int main(void) {
     RUN(folders_come_back);
     RUN(files_come_back);
     RUN(integers_are_stored_exactly);
+    RUN(blocks_are_stored_as_they_are);
+    RUN(types_fall_back_as_llama_quantize_has_it);
     RUN(what_cannot_be_stored_is_told);
     unlink(out_path);
     qdisp_ctx_free(ctx);
