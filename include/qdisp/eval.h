@@ -79,6 +79,7 @@ typedef struct qdisp_diagnose_options {
     double calibration_share;     /* of the lines, default 0.5; the others evaluate */
     uint64_t seed;                /* of the split, default 0 */
     uint64_t n_resamples;         /* default 2000 */
+    uint64_t gradients;           /* 1: predict from gradients, too; takes five times as long. Default 0 */
 } qdisp_diagnose_options;
 
 /* The main job: which languages does a quantization of this model hurt? Splits the corpus, calibrates on one part,
@@ -88,8 +89,12 @@ typedef struct qdisp_diagnose_options {
  * method, bits, predicted_bpb, predicted_low_bpb, predicted_high_bpb, loss_bpb, low_bpb, high_bpb, p_holm, bpw
  *   quantizers  a row a quantizer: method, bits, bpw (bits per weight), mean_bpb, worst, worst_bpb, low_bpb, high_bpb,
  *               disparity_bpb (max - min), gini, spearman (prediction against measurement over languages)
- *   prediction  how well each predictor did, leave-one-language-out: predictor, spearman_pooled, spearman_mean,
- *               error_bpb (median absolute), coverage (share inside the 95 % interval), verdict
+ *   prediction  how well each predictor did, leave-one-language-out: predictor, spearman_pooled, spearman_mean (over
+ *               the languages of a quantizer), error_bpb (median absolute), coverage (share inside the 95 % interval),
+ *               spearman_quantizers and error_quantizers_bpb (pooled, leave-one-quantizer-out), verdict
+ * Predictors: "damage" (error of the outputs by the activations' energies); with gradients "fisher" (second order), and
+ * sums of the first order <dL/dW, dW> with each, of which "first order + damage" makes the predictions shown; "measured
+ * on calibration text" is no prediction but what the noise of the text allows; then trivial baselines.
  * Errors: as the parts. Progress: "diagnosing". */
 QDISP_API qdisp_status qdisp_diagnose(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                       const qdisp_corpus *corpus, const qdisp_diagnose_options *options,

@@ -61,6 +61,10 @@ typedef qdisp_status (*qd_calib_pass)(qdisp_calib *calib, size_t i_language, qd_
 /* pass for every language and fold of the corpus, into calib when all went well. */
 qdisp_status qd_calib_collect(qdisp_calib *calib, const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                               const qdisp_corpus *corpus, qd_calib_pass pass);
+/* qdisp_model_grads over sequences, in batches whose residual streams fit into a bounded memory. *current (may be NULL)
+ * is the batch under way, for taps; *n_targets += the number of losses. */
+qdisp_status qd_gradients_run(const qd_sequences *sequences, const qdisp_grad_options *options,
+                              const qd_sequences **current, size_t *n_targets);
 /* add() for the rows first .. first + n - 1 of an activation that are those of text, n of them at a time. */
 typedef void (*qd_calib_add)(void *user, const qdisp_activation *activation, size_t first, size_t n);
 void qd_calib_text_rows(const qd_sequences *sequences, const qdisp_activation *activation, qd_calib_add add,

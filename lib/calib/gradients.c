@@ -41,25 +41,37 @@ static size_t batch_end(const qd_sequences *s, size_t first) {
     return end;
 }
 
-/* Adds the gradients of sequences first .. end - 1 to the lanes; *n_targets += how many losses they are of. */
-static qdisp_status run_batch(collector *k, const qd_sequences *all, size_t first, size_t end, size_t *n_targets) {
+static qdisp_status run_batch(const qd_sequences *all, size_t first, size_t end, const qdisp_grad_options *options,
+                              const qd_sequences **current, size_t *n_targets) {
     qdisp_ctx *ctx = all->ctx;
     qd_sequences s;
-    size_t n;
+    size_t n = 0;
     QD_TRY(qd_sequences_slice(all, first, end - first, &s));
     int32_t *targets = qd_alloc(ctx, s.starts[s.n_seq], sizeof *targets);
     qdisp_status status = targets ? QDISP_OK : QDISP_ENOMEM;
     if (status == QDISP_OK) {
         qdisp_batch batch = qd_sequences_targets(&s, targets, &n);
-        qdisp_grad_options options = {.size = sizeof options, .tap = on_gradient, .user = k,
-                                      .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_GRAD)};
-        k->sequences = &s;
-        if (n) status = qdisp_model_grads(all->frame->model, &batch, &options);
-        *n_targets += n;
+        if (current) *current = &s;
+        if (n) status = qdisp_model_grads(all->frame->model, &batch, options);
     }
+    *n_targets += n;
     qd_free(ctx, targets);
     qd_sequences_clear(&s);
     return status;
+}
+
+qdisp_status qd_gradients_run(const qd_sequences *s, const qdisp_grad_options *options, const qd_sequences **current,
+                              size_t *n_targets) {
+    double n = (double)s->starts[s->n_seq];
+    for (size_t first = 0, end; first < s->n_seq; first = end) {
+        end = batch_end(s, first);
+        qd_progress_range range =
+            qd_progress_enter(s->ctx, "backward", (double)s->starts[first] / n, (double)s->starts[end] / n);
+        qdisp_status status = run_batch(s, first, end, options, current, n_targets);
+        qd_progress_leave(s->ctx, range);
+        QD_TRY(status);
+    }
+    return QDISP_OK;
 }
 
 static qdisp_status check_finite(const qdisp_calib *c, const char *tag, const double *sums) {
@@ -85,20 +97,14 @@ static void add_lanes(const collector *k, const qd_lines *lines, size_t n_target
 }
 
 static qdisp_status collect_gradients(qdisp_calib *c, size_t i_language, qd_calib_fold *fold, const qd_lines *lines) {
-    const qd_sequences *s = &lines->sequences;
     collector k = {.calib = c};
     size_t n_targets = 0;
     qdisp_status status = qd_calib_fold_gradients(c, fold);
     for (size_t i = 0; i < QD_LANES && status == QDISP_OK; i++)
         if (!(k.lanes[i] = qd_alloc(c->ctx, c->total_out, sizeof *k.lanes[i]))) status = QDISP_ENOMEM;
-    for (size_t first = 0, end; first < s->n_seq && status == QDISP_OK; first = end) {
-        end = batch_end(s, first);
-        double n = (double)s->starts[s->n_seq];
-        qd_progress_range range = qd_progress_enter(c->ctx, "calibrating", (double)s->starts[first] / n,
-                                                    (double)s->starts[end] / n);
-        status = run_batch(&k, s, first, end, &n_targets);
-        qd_progress_leave(c->ctx, range);
-    }
+    qdisp_grad_options options = {.size = sizeof options, .tap = on_gradient, .user = &k,
+                                  .sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_GRAD)};
+    if (status == QDISP_OK) status = qd_gradients_run(&lines->sequences, &options, &k.sequences, &n_targets);
     for (size_t i = 0; i < QD_LANES && status == QDISP_OK; i++)
         status = check_finite(c, c->languages[i_language].tag, k.lanes[i]);
     if (status == QDISP_OK) add_lanes(&k, lines, n_targets, fold);

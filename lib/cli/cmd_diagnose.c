@@ -8,7 +8,7 @@ static int run(int argc, const char **argv) {
     const char *roles = NULL, *args[1];
     double share = 0;
     long seed = 0;
-    int resamples = 0;
+    int resamples = 0, gradients = 0;
     struct poptOption table[] = {
         {"corpus", 'c', POPT_ARG_STRING, &corpus, 0, "folder of parallel text, one TAG.txt a language", "DIR"},
         {"languages", 'l', POPT_ARG_STRING, &languages, 0, "only these, comma-separated (default: all)", "TAGS"},
@@ -22,6 +22,7 @@ static int run(int argc, const char **argv) {
         {"calibration-share", 0, POPT_ARG_DOUBLE, &share, 0, "share of the lines that calibrates (default: 0.5)", "X"},
         {"seed", 0, POPT_ARG_LONG, &seed, 0, "of the split (default: 0)", "N"},
         {"resamples", 0, POPT_ARG_INT, &resamples, 0, "bootstrap resamples (default: 2000)", "N"},
+        {"gradients", 0, POPT_ARG_NONE, &gradients, 0, "predict from gradients, too: five times as long", NULL},
         CLI_COMMON,
         POPT_TABLEEND};
     int rc =
@@ -38,7 +39,8 @@ static int run(int argc, const char **argv) {
     }
     qdisp_diagnose_options options = {.size = sizeof options, .methods = methods, .bits = bits, .roles = roles,
                                       .calibration_share = share, .seed = (uint64_t)seed,
-                                      .n_resamples = (uint64_t)resamples};
+                                      .n_resamples = (uint64_t)resamples,
+                                      .gradients = (uint64_t)gradients};
     if (group && !cli_group_size(group, &options.group_size)) return CLI_USAGE;
     cli_inputs in = {.ctx = cli_ctx()};
     if (!in.ctx) return CLI_ERROR;

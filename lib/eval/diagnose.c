@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define PLAN_SHARE 0.3  /* of a quantizer's time goes into its plan, for the progress bar */
+#define GRADIENT_SHARE 0.2 /* of it with gradients: the rest goes into backward passes */
 #define CALIB_SHARE 0.9 /* of the first part's time goes into running the model */
 
 static qdisp_status bad_list(qd_diagnosis *d, const char *what, const char *list) {
@@ -50,8 +51,8 @@ static qdisp_status parse_quantizers(qd_diagnosis *d) {
 
 static qdisp_status make_arrays(qd_diagnosis *d) {
     size_t n = d->n_rows * d->n_languages;
-    double **arrays[] = {&d->damage,    &d->loss,          &d->low,            &d->high,   &d->p_holm,
-                         &d->predicted, &d->predicted_low, &d->predicted_high, &d->scratch};
+    double **arrays[] = {&d->damage, &d->fisher, &d->first,  &d->on_calibration, &d->loss,          &d->low,
+                         &d->high,   &d->p_holm, &d->predicted, &d->predicted_low, &d->predicted_high, &d->scratch};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         if (!(*arrays[i] = qd_alloc(d->ctx, n, sizeof(double)))) return QDISP_ENOMEM;
     d->mean_relative = qd_alloc(d->ctx, d->n_rows, sizeof(double));
@@ -89,22 +90,60 @@ static qdisp_status check_quantizers(const qd_diagnosis *d) {
     return QDISP_OK;
 }
 
+/* Bits per byte that a quantized model loses on the calibration text. */
+static qdisp_status calibration_losses(const qd_diagnosis *d, const qdisp_model *quantized, double *out) {
+    qdisp_table *table = NULL;
+    qd_losses before = {.first = NULL}, after = {.first = NULL};
+    QD_TRY(qdisp_eval_losses(quantized, d->tokenizer, d->calibration, &table));
+    qdisp_status status = qd_losses_read(d->calibration_base, &before);
+    if (status == QDISP_OK) status = qd_losses_read(table, &after);
+    for (size_t l = 0; l < d->n_languages && status == QDISP_OK; l++) {
+        double nats = 0, n_bytes = 0;
+        for (size_t i = before.first[l]; i < before.first[l + 1]; i++)
+            nats += after.nll[i] - before.nll[i], n_bytes += (double)before.n_bytes[i];
+        out[l] = nats / n_bytes / QD_LN2;
+    }
+    if (before.first) qd_losses_clear(&before);
+    if (after.first) qd_losses_clear(&after);
+    qdisp_table_free(table);
+    return status;
+}
+
+/* What a quantized model loses, foretold from the calibration text. */
+static qdisp_status foretell(qd_diagnosis *d, size_t q, const qdisp_model *quantized) {
+    size_t at = q * d->n_languages;
+    bool gradients = d->opt.gradients != 0;
+    QD_TRY(qd_predict_damage(d->model, quantized, d->calib, d->damage + at, gradients ? d->fisher + at : NULL,
+                             &d->mean_relative[q]));
+    if (!gradients) return QDISP_OK;
+    qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, 0.8);
+    qdisp_status status =
+        qd_predict_first_order(d->model, quantized, d->tokenizer, d->calibration, d->first + at);
+    qd_progress_leave(d->ctx, range);
+    range = qd_progress_enter(d->ctx, "diagnosing", 0.8, 1);
+    if (status == QDISP_OK) status = calibration_losses(d, quantized, d->on_calibration + at);
+    qd_progress_leave(d->ctx, range);
+    return status;
+}
+
 /* Plans, applies, predicts and measures one quantizer. */
 static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
     qdisp_quantizer *quantizer = NULL;
     qdisp_table *plan = NULL, *losses = NULL, *comparison = NULL;
     qdisp_model *quantized = NULL;
     size_t at = q * d->n_languages;
+    double share = d->opt.gradients ? GRADIENT_SHARE : 1; /* of what is not the backward pass */
     qdisp_status status = make_quantizer(d, q, &quantizer);
-    qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, 0.8 * PLAN_SHARE);
+    qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, share * 0.8 * PLAN_SHARE);
     if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, d->model, d->calib, &plan);
     qd_progress_leave(d->ctx, range);
-    range = qd_progress_enter(d->ctx, "diagnosing", 0.8 * PLAN_SHARE, PLAN_SHARE);
+    range = qd_progress_enter(d->ctx, "diagnosing", share * 0.8 * PLAN_SHARE, share * PLAN_SHARE);
     if (status == QDISP_OK) status = qdisp_plan_apply(plan, d->model, NULL, &quantized);
     qd_progress_leave(d->ctx, range);
-    if (status == QDISP_OK)
-        status = qd_predict_damage(d->model, quantized, d->calib, d->damage + at, &d->mean_relative[q]);
-    range = qd_progress_enter(d->ctx, "diagnosing", PLAN_SHARE, 1);
+    range = qd_progress_enter(d->ctx, "diagnosing", share * PLAN_SHARE, share * PLAN_SHARE + 1 - share);
+    if (status == QDISP_OK) status = foretell(d, q, quantized);
+    qd_progress_leave(d->ctx, range);
+    range = qd_progress_enter(d->ctx, "diagnosing", share * PLAN_SHARE + 1 - share, 1);
     if (status == QDISP_OK) status = qdisp_eval_losses(quantized, d->tokenizer, d->evaluation, &losses);
     qd_progress_leave(d->ctx, range);
     if (status == QDISP_OK) status = qdisp_eval_compare(d->base, losses, (size_t)d->opt.n_resamples, &comparison);
@@ -126,8 +165,18 @@ static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
     return status;
 }
 
-const char *const qd_predictors[QD_N_PREDICTORS] = {"damage",   "mean error", "baseline loss", "tokens per byte",
-                                                    "kurtosis", "outlier",    "script"};
+const char *const qd_predictors[QD_N_PREDICTORS] = {
+    "damage",       "fisher",     "first order + fisher", "first order + damage", "measured on calibration text",
+    "mean error",   "baseline loss", "tokens per byte",   "kurtosis",             "outlier",
+    "script"};
+
+qd_predictor qd_main_predictor(const qd_diagnosis *d) {
+    return d->opt.gradients ? QD_PREDICTOR_FIRST_DAMAGE : QD_PREDICTOR_DAMAGE;
+}
+
+static bool has_predictor(const qd_diagnosis *d, qd_predictor p) {
+    return d->opt.gradients || p == QD_PREDICTOR_DAMAGE || p >= QD_FIRST_TRIVIAL;
+}
 
 /* The script's prediction needs no calibration: the mean measured loss of the other languages of the script, of all
  * others if it has none. (Fitting it as the rest are fitted would leak: the level of every other language holds this
@@ -146,16 +195,24 @@ static void predict_by_script(qd_diagnosis *d) {
     }
 }
 
-static void raw_predictor(const qd_diagnosis *d, size_t predictor, double *x) {
+/* x, and *y of a predictor that has two. */
+static void raw_predictor(const qd_diagnosis *d, qd_predictor predictor, double *x, const double **y) {
+    *y = predictor == QD_PREDICTOR_FIRST_DAMAGE || predictor == QD_PREDICTOR_FIRST_FISHER ? d->first : NULL;
     for (size_t i = 0; i < d->n_rows * d->n_languages; i++) {
         size_t l = i % d->n_languages;
         double factor = 1;
         switch (predictor) {
-        case 0: x[i] = d->damage[i]; continue;
-        case 2: factor = d->baseline[l]; break;
-        case 3: factor = qd_calib_tokens_per_byte(d->calib, l); break;
-        case 4: factor = 3 + qdisp_table_f64(d->effective, 1)[l]; break; /* kurtosis, not excess: above 0 */
-        case 5: factor = qdisp_table_f64(d->effective, 3)[l]; break;
+        case QD_PREDICTOR_DAMAGE:
+        case QD_PREDICTOR_FIRST_DAMAGE: x[i] = d->damage[i]; continue;
+        case QD_PREDICTOR_FISHER:
+        case QD_PREDICTOR_FIRST_FISHER: x[i] = d->fisher[i]; continue;
+        case QD_PREDICTOR_CALIBRATION: x[i] = d->on_calibration[i]; continue;
+        case QD_PREDICTOR_BASELINE: factor = d->baseline[l]; break;
+        case QD_PREDICTOR_TOKENS: factor = qd_calib_tokens_per_byte(d->calib, l); break;
+        case QD_PREDICTOR_KURTOSIS: /* not excess: above 0 */
+            factor = 3 + qdisp_table_f64(d->effective, 1)[l];
+            break;
+        case QD_PREDICTOR_OUTLIER: factor = qdisp_table_f64(d->effective, 3)[l]; break;
         default: break;
         }
         x[i] = factor * d->mean_relative[i / d->n_languages];
@@ -184,22 +241,54 @@ static qdisp_status score_predictor(qd_diagnosis *d, qd_score *s) {
     return QDISP_OK;
 }
 
+static qdisp_status run_predictor(qd_diagnosis *d, qd_predictor p, double *x, qd_score *score) {
+    qd_score whole;
+    if (p == QD_PREDICTOR_SCRIPT) {
+        predict_by_script(d);
+        score->pooled_quantizers = score->error_quantizers = NAN;
+        return score_predictor(d, score);
+    }
+    qd_loo loo = {d->n_languages, d->n_rows, x, d->loss, d->low, d->predicted, d->predicted_low, d->predicted_high,
+                  NULL, p == QD_PREDICTOR_CALIBRATION, true};
+    raw_predictor(d, p, x, &loo.y);
+    loo.linear = loo.linear || loo.y;
+    QD_TRY(qd_predict_loo(d->ctx, &loo));
+    QD_TRY(score_predictor(d, &whole));
+    loo.by_quantizer = false;
+    QD_TRY(qd_predict_loo(d->ctx, &loo));
+    QD_TRY(score_predictor(d, score));
+    score->pooled_quantizers = whole.pooled;
+    score->error_quantizers = whole.error;
+    return QDISP_OK;
+}
+
 static qdisp_status run_predictors(qd_diagnosis *d, qd_score *scores) {
     double *x = qd_alloc(d->ctx, d->n_rows * d->n_languages, sizeof *x);
     if (!x) return QDISP_ENOMEM;
     qdisp_status status = QDISP_OK;
-    for (size_t k = QD_N_PREDICTORS; k-- > 0 && status == QDISP_OK;) { /* the damage last: its predictions stay */
-        if (k == QD_SCRIPT_PREDICTOR) {
-            predict_by_script(d);
-            status = score_predictor(d, &scores[k]);
-            continue;
-        }
-        raw_predictor(d, k, x);
-        qd_loo loo = {d->n_languages, d->n_rows, x, d->loss, d->low, d->predicted, d->predicted_low, d->predicted_high};
-        status = qd_predict_loo(d->ctx, &loo);
-        if (status == QDISP_OK) status = score_predictor(d, &scores[k]);
+    for (qd_predictor p = 0; p < QD_N_PREDICTORS && status == QDISP_OK; p++) {
+        scores[p].used = has_predictor(d, p);
+        if (scores[p].used) status = run_predictor(d, p, x, &scores[p]);
     }
+    qd_score last; /* its predictions stay */
+    if (status == QDISP_OK) status = run_predictor(d, qd_main_predictor(d), x, &last);
     qd_free(d->ctx, x);
+    return status;
+}
+
+/* Statistics; with gradients also the losses of the calibration text. */
+static qdisp_status calibrate(qd_diagnosis *d) {
+    double share = d->opt.gradients ? 1.0 / 6 : 1; /* a backward pass is about four forward passes */
+    qd_progress_range range = qd_progress_enter(d->ctx, "diagnosing", 0, share);
+    qdisp_status status = qdisp_calib_collect(d->calib, d->model, d->tokenizer, d->calibration);
+    qd_progress_leave(d->ctx, range);
+    if (status != QDISP_OK || !d->opt.gradients) return status;
+    range = qd_progress_enter(d->ctx, "diagnosing", share, 1 - share);
+    status = qdisp_calib_collect_gradients(d->calib, d->model, d->tokenizer, d->calibration);
+    qd_progress_leave(d->ctx, range);
+    range = qd_progress_enter(d->ctx, "diagnosing", 1 - share, 1);
+    if (status == QDISP_OK) status = qdisp_eval_losses(d->model, d->tokenizer, d->calibration, &d->calibration_base);
+    qd_progress_leave(d->ctx, range);
     return status;
 }
 
@@ -212,7 +301,7 @@ static qdisp_status prepare(qd_diagnosis *d, const qdisp_corpus *corpus) {
     QD_TRY(make_arrays(d));
     QD_TRY(qdisp_calib_new(d->model, &d->calib));
     qd_progress_stage(d->ctx, "diagnosing: calibration", 0, CALIB_SHARE / n_parts);
-    QD_TRY(qdisp_calib_collect(d->calib, d->model, d->tokenizer, d->calibration));
+    QD_TRY(calibrate(d));
     qd_progress_stage(d->ctx, "diagnosing: calibration", CALIB_SHARE / n_parts, 1 / n_parts);
     QD_TRY(qdisp_calib_languages(d->calib, d->model, &d->effective));
     qd_progress_stage(d->ctx, "diagnosing: baseline", 1 / n_parts, 2 / n_parts);
@@ -266,12 +355,14 @@ qdisp_status qdisp_diagnose(const qdisp_model *model, const qdisp_tokenizer *tok
     }
     qd_progress_stage(ctx, NULL, 0, 0);
     double *arrays[] = {d->damage,    d->loss,          d->low,            d->high,    d->p_holm,   d->mean_relative,
-                        d->predicted, d->predicted_low, d->predicted_high, d->scratch, d->baseline};
+                        d->predicted, d->predicted_low, d->predicted_high, d->scratch, d->baseline, d->fisher,
+                        d->first,     d->on_calibration};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) qd_free(ctx, arrays[i]);
     qdisp_corpus_free(d->calibration);
     qdisp_corpus_free(d->evaluation);
     qdisp_calib_free(d->calib);
     qdisp_table_free(d->base);
+    qdisp_table_free(d->calibration_base);
     qdisp_table_free(d->effective);
     qd_free(ctx, d);
     return status;

@@ -131,34 +131,43 @@ qdisp_status qd_quantizers_table(const qd_diagnosis *d, qdisp_table **out) {
     return status;
 }
 
-/* Beaten: the damage ranks the languages better, on average over the quantizers. */
-static void verdict_text(const qd_score *scores, size_t k, char text[64]) {
+/* Beaten: the main predictor ranks the languages better, on average over the quantizers. */
+static void verdict_text(const qd_diagnosis *d, const qd_score *scores, qd_predictor k, char text[64]) {
     size_t n_beaten = 0;
-    for (size_t i = 1; i < QD_N_PREDICTORS; i++) n_beaten += scores[0].mean > scores[i].mean || isnan(scores[i].mean);
-    if (k == 0) snprintf(text, 64, "beats %zu of %d baselines", n_beaten, QD_N_PREDICTORS - 1);
-    else snprintf(text, 64, scores[0].mean > scores[k].mean || isnan(scores[k].mean) ? "beaten" : "not beaten");
+    double own = scores[k < QD_FIRST_TRIVIAL ? k : qd_main_predictor(d)].mean;
+    for (qd_predictor i = QD_FIRST_TRIVIAL; i < QD_N_PREDICTORS; i++)
+        n_beaten += own > scores[i].mean || isnan(scores[i].mean);
+    if (k < QD_FIRST_TRIVIAL)
+        snprintf(text, 64, "beats %zu of %d baselines", n_beaten, QD_N_PREDICTORS - QD_FIRST_TRIVIAL);
+    else
+        snprintf(text, 64, own > scores[k].mean || isnan(scores[k].mean) ? "beaten" : "not beaten");
 }
 
 qdisp_status qd_prediction_table(const qd_diagnosis *d, const qd_score *scores, qdisp_table **out) {
     qdisp_table *t;
     QD_TRY(qdisp_table_new(d->ctx, "prediction",
-                           "Prediction, leave-one-language-out: damage by calibration, and trivial baselines", &t));
+                           "Prediction, leave-one-language-out (columns *_quantizers: leave-one-quantizer-out)", &t));
     qdisp_status status = QDISP_OK;
     size_t predictor = qd_table_column(t, &status, "predictor", "", QDISP_COLUMN_STR);
     size_t pooled = qd_table_column(t, &status, "spearman_pooled", "", QDISP_COLUMN_F64);
     size_t mean = qd_table_column(t, &status, "spearman_mean", "", QDISP_COLUMN_F64);
     size_t error = qd_table_column(t, &status, "error_bpb", "bits/byte", QDISP_COLUMN_F64);
     size_t coverage = qd_table_column(t, &status, "coverage", "", QDISP_COLUMN_F64);
+    size_t pooled_q = qd_table_column(t, &status, "spearman_quantizers", "", QDISP_COLUMN_F64);
+    size_t error_q = qd_table_column(t, &status, "error_quantizers_bpb", "bits/byte", QDISP_COLUMN_F64);
     size_t verdict = qd_table_column(t, &status, "verdict", "", QDISP_COLUMN_STR);
-    for (size_t k = 0; k < QD_N_PREDICTORS; k++) {
+    for (qd_predictor k = 0; k < QD_N_PREDICTORS; k++) {
+        if (!scores[k].used) continue;
         size_t row = qd_table_row(t, &status);
         qd_table_str(t, &status, row, predictor, qd_predictors[k]);
         qd_table_f64(t, &status, row, pooled, scores[k].pooled);
         qd_table_f64(t, &status, row, mean, scores[k].mean);
         qd_table_f64(t, &status, row, error, scores[k].error);
         qd_table_f64(t, &status, row, coverage, scores[k].coverage);
+        qd_table_f64(t, &status, row, pooled_q, scores[k].pooled_quantizers);
+        qd_table_f64(t, &status, row, error_q, scores[k].error_quantizers);
         char text[64];
-        verdict_text(scores, k, text);
+        verdict_text(d, scores, k, text);
         qd_table_str(t, &status, row, verdict, text);
     }
     if (status == QDISP_OK) *out = t;

@@ -418,6 +418,13 @@ static qdisp_status diagnose(inputs *in) {
     qdisp_report_free(r);
     return status;
 }
+static qdisp_status diagnose_gradients(inputs *in) {
+    qdisp_diagnose_options o = {.size = sizeof o, .methods = "rtn", .bits = "3", .n_resamples = 100, .gradients = 1};
+    qdisp_report *r = NULL;
+    qdisp_status status = qdisp_diagnose(in->model, in->tokenizer, in->corpus, &o, &r);
+    qdisp_report_free(r);
+    return status;
+}
 static int drop(void *user, const char *bytes, size_t n) {
     (void)user, (void)bytes, (void)n;
     return 0;
@@ -499,6 +506,7 @@ static const struct job {
     {"grads pairs", grads, {open_both}},
     {"save_model", save_model, {open_model}},
     {"diagnose", diagnose, {open_model, open_tokenizer, open_corpus}},
+    {"diagnose gradients", diagnose_gradients, {open_model, open_tokenizer, open_corpus}},
 };
 static const struct job *job;
 

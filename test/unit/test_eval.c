@@ -237,6 +237,107 @@ TEST(a_prediction_knows_nothing_of_the_language_left_out) {
     for (size_t i = 0; i < Q * N; i++) CHECK(isnan(first[0][i]) && isnan(first[1][i]) && isnan(first[2][i]));
 }
 
+TEST(two_predictors_and_whole_quantizers_left_out) {
+    enum { N = 5, Q = 4 };
+    double x[Q * N], y[Q * N], loss[Q * N], low[Q * N], first[3][Q * N], second[3][Q * N];
+    for (size_t i = 0; i < Q * N; i++) {
+        x[i] = exp(0.2 * (double)(i % 7) - (double)(i / N));
+        y[i] = 0.3 * x[i] * sin(3.0 * (double)i); /* of any sign, and so is the loss */
+        loss[i] = 0.1 * x[i] + 0.8 * y[i];
+        low[i] = loss[i] - 0.01;
+    }
+    for (int by_quantizer = 0; by_quantizer < 2; by_quantizer++) {
+        qd_loo loo = {N, Q, x, loss, low, first[0], first[1], first[2], y, true, by_quantizer};
+        CHECK_STATUS(qd_predict_loo(ctx, &loo), QDISP_OK);
+        for (size_t i = 0; i < Q * N; i++) { /* an exact law is found exactly */
+            CHECK_NEAR(first[0][i], loss[i], 1e-9);
+            CHECK_NEAR(first[1][i], first[2][i], 1e-9);
+        }
+        for (size_t i = 0; i < Q * N; i++) loss[i] += 0.02 * sin((double)i);
+        CHECK_STATUS(qd_predict_loo(ctx, &loo), QDISP_OK);
+        for (size_t g = 0; g < (by_quantizer ? Q : N); g++) {
+            double moved[Q * N];
+            for (size_t i = 0; i < Q * N; i++)
+                moved[i] = loss[i] + ((by_quantizer ? i / N : i % N) == g ? 10 + (double)i : 0);
+            qd_loo again = {N, Q, x, moved, low, second[0], second[1], second[2], y, true, by_quantizer};
+            CHECK_STATUS(qd_predict_loo(ctx, &again), QDISP_OK);
+            int n_other = 0;
+            for (size_t i = 0; i < Q * N; i++) {
+                int same = first[0][i] == second[0][i] && first[2][i] == second[2][i];
+                if ((by_quantizer ? i / N : i % N) == g) CHECK(same);
+                else n_other += !same;
+            }
+            CHECK(n_other > 0);
+        }
+        for (size_t i = 0; i < Q * N; i++) loss[i] -= 0.02 * sin((double)i);
+    }
+}
+
+/* Losses of a corpus in bits per byte by language. */
+static void bits_per_byte(const qdisp_model *m, const qdisp_tokenizer *t, const qdisp_corpus *corpus, double *out) {
+    qdisp_table *table = NULL;
+    qd_losses losses;
+    CHECK_STATUS(qdisp_eval_losses(m, t, corpus, &table), QDISP_OK);
+    CHECK_STATUS(qd_losses_read(table, &losses), QDISP_OK);
+    for (size_t l = 0; l < losses.n_languages; l++) {
+        double nats = 0, n = 0;
+        for (size_t i = losses.first[l]; i < losses.first[l + 1]; i++)
+            nats += losses.nll[i], n += (double)losses.n_bytes[i];
+        out[l] = nats / n / QD_LN2;
+    }
+    qd_losses_clear(&losses);
+    qdisp_table_free(table);
+}
+
+TEST(gradients_foretell_small_changes) {
+    tiny *own = tiny_make(11, 16, 2, 1);
+    qdisp_model *m = tiny_model(ctx, own), *moved[2] = {NULL, NULL};
+    qdisp_tokenizer *t = tiny_tokenizer(ctx);
+    qdisp_corpus *corpus = tiny_corpus(ctx, 3, 12, 1);
+    qdisp_calib *c = NULL;
+    size_t i_tensors[16], n = 0;
+    double first[3], damage[3], fisher[3], plain[3] = {0}, loss[2][3], e[64], g[64];
+    CHECK_STATUS(qdisp_calib_new(m, &c), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_collect(c, m, t, corpus), QDISP_OK);
+    CHECK_STATUS(qdisp_calib_collect_gradients(c, m, t, corpus), QDISP_OK);
+    for (size_t i = 0; i + 1 < m->n_linears; i++) i_tensors[n++] = m->linears[i].i_weight;
+    for (int sign = 0; sign < 2; sign++) {
+        float *data[16];
+        for (size_t i = 0; i < n; i++) {
+            const qd_linear *linear = &m->linears[i];
+            const float *w = m->tensors[i_tensors[i]].data;
+            data[i] = qd_alloc_aligned(ctx, linear->n_out * linear->n_in, sizeof(float));
+            for (size_t l = 0; l < 3; l++) {
+                if (sign == 1 || !qd_calib_energy(c, l, QD_N_FOLDS, i, e) || !qd_calib_gradient(c, l, i, g)) continue;
+                for (size_t k = 0; k < linear->n_out * linear->n_in; k++) {
+                    double d = 0.002 * (double)tiny_random(5, (uint32_t)i, (uint32_t)k);
+                    plain[l] += 0.5 * g[k / linear->n_in] * e[k % linear->n_in] * d * d / QD_LN2;
+                }
+            }
+            for (size_t k = 0; k < linear->n_out * linear->n_in; k++)
+                data[i][k] = w[k] + (sign ? -0.002f : 0.002f) * tiny_random(5, (uint32_t)i, (uint32_t)k);
+        }
+        CHECK_STATUS(qd_model_with_tensors(m, i_tensors, data, n, &moved[sign]), QDISP_OK);
+        bits_per_byte(moved[sign], t, corpus, loss[sign]);
+    }
+    CHECK_STATUS(qd_predict_first_order(m, moved[0], t, corpus, first), QDISP_OK);
+    CHECK_STATUS(qd_predict_damage(m, moved[0], c, damage, fisher, NULL), QDISP_OK);
+    for (size_t l = 0; l < 3; l++) {
+        CHECK_NEAR(first[l], (loss[0][l] - loss[1][l]) / 2, 0.02); /* the third order and f32 losses are left */
+        CHECK_NEAR(fisher[l], plain[l] * qd_calib_tokens_per_byte(c, l), 1e-3); /* f32 differences of weights */
+    }
+    CHECK_STATUS(qd_predict_first_order(m, m, t, corpus, first), QDISP_OK);
+    CHECK_STATUS(qd_predict_damage(m, m, c, damage, fisher, NULL), QDISP_OK);
+    for (size_t l = 0; l < 3; l++) CHECK(first[l] == 0 && fisher[l] == 0 && damage[l] == 0);
+    qdisp_model_free(moved[0]);
+    qdisp_model_free(moved[1]);
+    qdisp_calib_free(c);
+    qdisp_model_free(m);
+    qdisp_tokenizer_free(t);
+    qdisp_corpus_free(corpus);
+    tiny_free(own);
+}
+
 typedef struct watch {
     double last, most;
     int n_calls, n_back, n_asked, cancel_at;
@@ -278,10 +379,11 @@ static qdisp_status diagnose(watch *w, qdisp_diagnose_options o, qdisp_report **
     return status;
 }
 
-TEST(a_diagnosis_hangs_together) {
+static void check_diagnosis(uint64_t gradients) {
     watch w = {.last = 0};
     qdisp_report *r = NULL;
-    CHECK_STATUS(diagnose(&w, (qdisp_diagnose_options){.bits = "4,2", .n_resamples = 200}, &r), QDISP_OK);
+    qdisp_diagnose_options o = {.bits = "4,2", .n_resamples = 200, .gradients = gradients};
+    CHECK_STATUS(diagnose(&w, o, &r), QDISP_OK);
     if (!r) printf("%s\n", qdisp_ctx_error(ctx)), exit(1);
     CHECK(qdisp_report_n_tables(r) == 4);
     const qdisp_table *languages = qdisp_report_find(r, "languages"), *losses = qdisp_report_find(r, "losses");
@@ -289,7 +391,11 @@ TEST(a_diagnosis_hangs_together) {
         "prediction");
     CHECK(qdisp_table_n_rows(languages) == N_LANGUAGES && qdisp_table_n_columns(languages) == 6 + 4 * 6);
     CHECK(qdisp_table_n_rows(losses) == 6 * N_LANGUAGES && qdisp_table_n_rows(quantizers) == 6);
-    CHECK(qdisp_table_n_rows(prediction) == 7);
+    CHECK(qdisp_table_n_rows(prediction) == (gradients ? 11 : 7));
+    for (size_t i = 0; gradients && i < 5; i++) { /* what rests on text, by language and by quantizer */
+        CHECK(isfinite(f64(prediction, "spearman_mean")[i]) && isfinite(f64(prediction, "error_quantizers_bpb")[i]));
+        CHECK(strstr(str(prediction, "verdict")[i], "beats") != NULL);
+    }
     for (size_t q = 0; q < 6; q++) {
         char name[64];
         double sum = 0, differences = 0, most = -INFINITY, least = INFINITY, mean = 0, rho = NAN;
@@ -323,6 +429,11 @@ TEST(a_diagnosis_hangs_together) {
     if (w.n_back) printf("progress went back %d of %d times: %s\n", w.n_back, w.n_calls, w.where);
     if (w.last != 1) printf("progress ended at %g\n", w.last);
     qdisp_report_free(r);
+}
+
+TEST(a_diagnosis_hangs_together) {
+    check_diagnosis(0);
+    check_diagnosis(1);
 }
 
 TEST(a_diagnosis_depends_on_its_seed_alone) {
@@ -396,6 +507,8 @@ int main(void) {
     RUN(losses_through_csv_compare);
     RUN(lines_of_one_token_do_not_stop_a_comparison);
     RUN(a_prediction_knows_nothing_of_the_language_left_out);
+    RUN(two_predictors_and_whole_quantizers_left_out);
+    RUN(gradients_foretell_small_changes);
     RUN(a_diagnosis_hangs_together);
     RUN(a_diagnosis_depends_on_its_seed_alone);
     RUN(a_diagnosis_can_be_cancelled_anywhere);

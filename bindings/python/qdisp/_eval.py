@@ -74,7 +74,7 @@ def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.P
              corpus: Corpus | str | os.PathLike | Mapping[str, Any], methods: str | Iterable[str] | None = None,
              bits: int | str | Iterable[int] | None = None, group_size: int | str = 64,
              roles: str | Iterable[str] | None = None, calibration_share: float = 0.5, seed: int = 0,
-             n_resamples: int = 0) -> Report:
+             n_resamples: int = 0, gradients: bool = False) -> Report:
     """Which languages does a quantization of this model hurt? Calibrates on one part of the text, then predicts and
     measures the loss of every language under every method and bit width on the other.
 
@@ -89,6 +89,7 @@ def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.P
         calibration_share: of the lines that calibrate, in (0, 1).
         seed: of the split and the intervals, 0 or more.
         n_resamples: of the intervals, 0: the default, 2000.
+        gradients: predict from gradients, too, which takes five times as long.
 
     Returns the Report "diagnosis" with tables languages, losses, quantizers, prediction (bits per byte).
     Errors: TypeError, ValueError; Error, as the parts.
@@ -107,6 +108,7 @@ def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.P
     options.calibration_share = calibration_share
     options.seed = whole(seed, "seed", 0, 2**64 - 1)
     options.n_resamples = whole(n_resamples, "n_resamples")
+    options.gradients = bool(gradients)
     model = need(Model(model) if isinstance(model, _Path) else model, Model, "model")
     tokenizer = need(Tokenizer(tokenizer) if isinstance(tokenizer, _Path) else tokenizer, Tokenizer, "tokenizer")
     corpus = need(Corpus(corpus) if isinstance(corpus, (*_Path, Mapping)) else corpus, Corpus, "corpus")
