@@ -25,7 +25,13 @@ typedef struct qdisp_quantizer_options {
     uint64_t size;
     uint64_t bits;         /* 2..8, default 4 */
     int64_t group_size;    /* weights of a row that share a threshold, 8.., or one of the above; default 64 */
-    uint64_t full_range;   /* 1: 2^bits levels, -2^(b-1) .. 2^(b-1)-1; default 0: 2^bits - 1 symmetric levels */
+    /* "narrow" (default): 2^bits - 1 symmetric levels; "full": -2^(bits-1) .. 2^(bits-1) - 1 times the step; "asym":
+     * 2^bits levels over the range of the weights and 0, with an integer zero point */
+    const char *levels;
+    /* lambda of the languages, "en:0.07,de:0.12", sum 1, for methods that mix what they send into a map; default: all
+     * the same */
+    const char *weights;
+    const char *options; /* of the method, "percentile=99.5": qdisp_quantizers lists them */
     const char *roles; /* comma-separated roles to quantize; default: every linear map of the blocks but routers */
     /* la-aciq: "regret" (default): the largest damage of a language over what it would be under thresholds chosen for
      * it alone; "worst" or "mean": of the predicted damage per byte over languages */
@@ -50,18 +56,21 @@ QDISP_API void qdisp_quantizer_free(qdisp_quantizer *quantizer);
 QDISP_API qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out);
 
 /* Makes the plan: table "plan", a row for every tensor to quantize:
- *   tensor, role, layer, method, bits, group_size, levels ("narrow" or "full"), alpha, clip, gain, inputs, n_weights,
- *   bits_per_weight (codes and 16-bit scales), error_rel (sum (w - Q)^2 / sum w^2, exact), error_rel_model (clip error
- *   plus a^2 times rounding noise, ACIQ's model), note.
- * alpha is the threshold of a tensor (NaN for channels and groups). clip holds a character a channel or group, or one
- * for all: its place k in "A-Za-z0-9-_" makes alpha = max|w| * 2^(-k/12), so "A" is min-max. gain is written likewise:
- * values are multiplied by 2^(k/64), which gives back what clipping takes. inputs (missing: 1) holds a character an
- * input channel: the input is divided by s = 2^((k - 32)/8), and the weights' column multiplied by it before it is
- * quantized. All four may be edited. calib may be NULL
- * for methods that do not need it. Errors: EINVAL (no calibration), EMISMATCH (of another model), ENUMERIC (weights
- * that are not finite, a scale beyond 16-bit floats: names the tensor), ECANCELLED, ENOMEM. Cost: la-aciq: one
- * pass of up to 32 or 64 candidates a weight, and n_steps of them over at most 256 rows a tensor, whatever the number
- * of languages; memory of a few rows a thread. Progress: "planning". */
+ *   tensor, role, layer, method, type, bits, group_size, levels, alpha, clip, gain, inputs, weights, keep, options,
+ *   n_weights, bits_per_weight (codes, 16-bit scales, zero points, 48 bits a kept weight), error_rel (sum (w - Q)^2
+ *   / sum w^2, exact), error_rel_model (clip error plus a^2 times rounding noise, ACIQ's model), note.
+ * alpha is the threshold of a tensor (NaN for channels and groups). clip holds a character a channel or group, or
+ * one for all: its place k in "A-Za-z0-9-_" makes alpha = max|w| * 2^(-k/12), so "A" is min-max. gain is written
+ * likewise: values are multiplied by 2^(k/64), which gives back what clipping takes. For "asym" levels the step is
+ * (high - low) / (2^bits - 1) between the ends that are clipped in the same ratio, 0 among them, and the code of 0
+ * is round(-low / step); alpha is then the magnitude of the farther end. type: "int" (codes of bits). inputs: a
+ * character an input channel; its place k means that the input is divided by 2^((k-32)/8) and the column of the
+ * weight multiplied by it before it is quantized. weights: as in the options. keep: "row:column row:column",
+ * ascending: weights that stay in 16 bits. options: of the method, where it quantizes when the plan is applied. All
+ * may be edited. calib may be NULL for methods that do not need it. Errors: EINVAL (no calibration), EMISMATCH (of
+ * another model), ENUMERIC (weights that are not finite, a scale beyond 16-bit floats: names the tensor),
+ * ECANCELLED, ENOMEM. Cost: la-aciq: one pass of up to 32 or 64 candidates a weight, and n_steps of them over at
+ * most 256 rows a tensor, whatever the number of languages; memory of a few rows a thread. Progress: "planning". */
 QDISP_API qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *quantizer, const qdisp_model *model,
                                             const qdisp_calib *calib, qdisp_table **plan);
 
@@ -79,13 +88,14 @@ typedef struct qdisp_matrix {
 
 /* Units of a matrix under a quantizer's group size: its groups (the last of a row may be shorter), rows, or 1. */
 QDISP_API size_t qdisp_quantizer_n_units(const qdisp_quantizer *quantizer, size_t n_out, size_t n_in);
-/* Chooses the thresholds of one matrix: steps[n_units] and scales[n_units], unit by unit in memory order. The code of a
- * weight is q = clamp(round_half_even(w / step), -h, h) with h = 2^(bits-1) - 1 (full_range: -2^(bits-1) ..
+/* Chooses the thresholds of one matrix: steps[n_units] and scales[n_units], unit by unit in memory order. The code of
+ * a weight is q = clamp(round_half_even(w / step), -h, h) with h = 2^(bits-1) - 1 (levels "full": -2^(bits-1) ..
  * 2^(bits-1) - 1), its value q * scale; scale is step times the gain that gives back what clipping takes, and both are
- * 16-bit floats. A step of 0 means that all weights are 0. Errors: EINVAL (sizes, no energy where the method needs it),
- * EUNSUPPORTED (dtype), ENUMERIC (weights or energies that are not finite, a scale beyond 16-bit floats), ECANCELLED,
- * ENOMEM. Cost: la-aciq: about one pass of up to 32 or 64 candidates a weight, whatever the number of languages. Runs
- * on all threads of the context; the same numbers for any number of them. */
+ * 16-bit floats. A step of 0 means that all weights are 0. Errors: EINVAL (sizes, no energy where the method needs
+ * it), EUNSUPPORTED (dtype, levels "asym", methods whose codes are no thresholds), ENUMERIC (weights or energies that
+ * are not finite, a scale beyond 16-bit floats), ECANCELLED, ENOMEM. Cost: la-aciq: about one pass of up to 32 or 64
+ * candidates a weight, whatever the number of languages. Runs on all threads of the context; the same numbers for any
+ * number of them. */
 QDISP_API qdisp_status qdisp_quantizer_matrix(const qdisp_quantizer *quantizer, const qdisp_matrix *matrix,
                                               float *steps, float *scales);
 

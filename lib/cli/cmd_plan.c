@@ -32,16 +32,20 @@ static int print_overrides(const cli_inputs *in, const qdisp_table *plan, const 
 
 static int run(int argc, const char **argv) {
     const char *stats = NULL, *method = "la-aciq", *group = NULL, *roles = NULL, *objective = NULL, *args[1];
-    const char *type = NULL, *overrides = NULL;
-    int bits = 4, full_range = 0, steps = 0;
+    const char *type = NULL, *overrides = NULL, *levels = NULL, *weights = NULL, *method_options = NULL;
+    int bits = 4, steps = 0;
     struct poptOption table[] = {
         {"stats", 's', POPT_ARG_STRING, &stats, 0, "statistics from 'qdisp calibrate' (la-aciq needs them)", "FILE"},
-        {"method", 'm', POPT_ARG_STRING, &method, 0, "rtn, aciq, la-aciq (default), awq or imatrix", "NAME"},
+        {"method", 'm', POPT_ARG_STRING, &method, 0, "la-aciq (default), rtn, aciq, mse, awq, imatrix ...", "NAME"},
         {"bits", 'b', POPT_ARG_INT, &bits, 0, "2 to 8 (default: 4)", "N"},
         {"type", 0, POPT_ARG_STRING, &type, 0, "int (default) or blocks of GGUF: q4_0 ... q8_0, q2_k ... q6_k", "NAME"},
         {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",
          "SIZE"},
-        {"full-range", 0, POPT_ARG_NONE, &full_range, 0, "2^bits levels instead of 2^bits - 1 symmetric ones", NULL},
+        {"levels", 'l', POPT_ARG_STRING, &levels, 0,
+         "narrow (default; 2^bits - 1 symmetric), full (2^bits) or asym (a zero point)", "NAME"},
+        {"weights", 'w', POPT_ARG_STRING, &weights, 0, "lambda of the languages: en:0.3,de:0.7 (default: even)",
+         "LIST"},
+        {"options", 0, POPT_ARG_STRING, &method_options, 0, "of the method: NAME=NUMBER,...", "LIST"},
         {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: all of the blocks)", "LIST"},
         {"objective", 0, POPT_ARG_STRING, &objective, 0, "la-aciq: regret (default), worst or mean", "NAME"},
         {"steps", 0, POPT_ARG_INT, &steps, 0, "la-aciq: steps of the dual (default: 12)", "N"},
@@ -60,7 +64,8 @@ static int run(int argc, const char **argv) {
         return CLI_USAGE;
     }
     qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)bits, .roles = roles,
-                                       .full_range = (uint64_t)full_range, .objective = objective, .type = type,
+                                       .levels = levels, .weights = weights, .options = method_options,
+                                       .objective = objective, .type = type,
                                        .n_steps = (uint64_t)steps};
     if (bits == 0) options.bits = 1; /* 0 would mean the default: let the library refuse it */
     if (group && !cli_group_size(group, &options.group_size)) return CLI_USAGE;

@@ -245,6 +245,18 @@ float qd_c_abs_max(const float *x, size_t n) {
     return max_bits > 0x7f800000u ? INFINITY : qd_bits_float(max_bits);
 }
 
+void qd_c_range(const float *x, size_t n, float ends[2]) {
+    float low = 0, high = 0;
+    bool any_nan = false;
+    for (size_t i = 0; i < n; i++) {
+        any_nan |= x[i] != x[i];
+        low = qd_min(x[i], low);
+        high = qd_max(x[i], high);
+    }
+    ends[0] = any_nan ? -INFINITY : low;
+    ends[1] = any_nan ? INFINITY : high;
+}
+
 double qd_c_abs_sum(const float *x, size_t n) {
     double sums[QD_STEP] = {0};
     for (size_t i = 0; i < n; i++) sums[i % QD_STEP] += (double)fabsf(x[i]);

@@ -316,6 +316,23 @@ static float v_abs_max(const float *x, size_t n) {
     return max_bits > 0x7f800000u ? INFINITY : qd_bits_float(max_bits);
 }
 
+static void v_range(const float *x, size_t n, float ends[2]) {
+    vf low = vf_set(0.0f), high = low;
+    vi bits = vf_bits(low);
+    size_t i = 0;
+    for (; i + QD_STEP <= n; i += QD_STEP) {
+        vf v = vf_load(x + i);
+        bits = vi_max(bits, vf_bits(vf_abs(v)));
+        low = vf_min(v, low);
+        high = vf_max(v, high);
+    }
+    float rest[2];
+    qd_c_range(x + i, n - i, rest);
+    ends[0] = qd_min(rest[0], vf_lowest(low));
+    ends[1] = qd_max(rest[1], vf_highest(high));
+    if (vi_fold_max(bits) > 0x7f800000u) ends[0] = -INFINITY, ends[1] = INFINITY;
+}
+
 static double v_abs_sum(const float *x, size_t n) {
     vd sum = vd_from(vf_set(0.0f));
     size_t i = 0;

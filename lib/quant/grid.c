@@ -28,42 +28,69 @@ uint8_t qd_gain_code(double ratio) {
     return (uint8_t)(k > QD_N_CLIPS - 1 ? QD_N_CLIPS - 1 : k);
 }
 
-static int grid_half(int bits, bool full_range) {
-    return full_range ? 1 << (bits - 1) : (1 << (bits - 1)) - 1;
+/* Steps between the largest weight and 0, or for QD_ASYM between the ends. */
+static int grid_steps(int bits, qd_levels levels) {
+    return levels == QD_ASYM ? (1 << bits) - 1 : (1 << (bits - 1)) - (levels == QD_NARROW);
 }
 
-double qd_grid_noise(int bits, bool full_range) {
-    /* step = alpha / half; uniform rounding error has variance step^2 / 12 */
-    double half = grid_half(bits, full_range);
-    return 1 / (12 * half * half);
+double qd_grid_noise(int bits, qd_levels levels) {
+    /* step = span / n; uniform rounding error has variance step^2 / 12 */
+    double n = grid_steps(bits, levels);
+    return 1 / (12 * n * n);
 }
 
-bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *grid) {
-    int half = grid_half(bits, full_range);
-    float step = qd_f16_to_f32(qd_f32_to_f16(alpha / (float)half)); /* engines store scales in 16 bits */
-    float scale = qd_f16_to_f32(qd_f32_to_f16(alpha / (float)half * gain));
+float qd_range_span(qd_range range, qd_levels levels) {
+    return levels == QD_ASYM ? range.high - range.low : range.high;
+}
+
+qd_range qd_range_scale(qd_range range, float ratio) {
+    return (qd_range){range.low * ratio, range.high * ratio};
+}
+
+float qd_range_most(qd_range range) {
+    return range.high > -range.low ? range.high : -range.low;
+}
+
+/* The inverse of the step, and the ends: for QD_ASYM around the integer nearest to the lower one. */
+static void set_ends(float step, float low, int bits, qd_levels levels, qd_grid *grid) {
+    int n = grid_steps(bits, levels);
+    grid->inverse = step > 0 ? 1 / step : 0;
+    grid->low = -n;
+    grid->high = levels == QD_FULL ? n - 1 : n;
+    if (levels != QD_ASYM) return;
+    float zero = rintf(-low * grid->inverse);
+    grid->low = zero < (float)n ? -(int32_t)zero : -n;
+    grid->high = n + grid->low;
+}
+
+bool qd_grid_make(qd_range range, float gain, int bits, qd_levels levels, qd_grid *grid) {
+    float ideal = qd_range_span(range, levels) / (float)grid_steps(bits, levels);
+    float step = qd_f16_to_f32(qd_f32_to_f16(ideal)); /* engines store scales in 16 bits */
+    float scale = qd_f16_to_f32(qd_f32_to_f16(ideal * gain));
     if (!isfinite(step) || !isfinite(scale)) return false;
     grid->scale = scale;
-    grid->inverse = step > 0 ? 1 / step : 0;
-    grid->low = -half;
-    grid->high = full_range ? half - 1 : half;
+    set_ends(step, range.low, bits, levels, grid);
     return true;
 }
 
-void qd_grids_make(const qd_kernels *kernels, float absmax, const float *ratios, size_t n_ratios, int bits,
-                   bool full_range, qd_grid *grids, size_t *n_fit) {
+uint8_t qd_grid_zero(const qd_grid *grid, int bits, qd_levels levels) {
+    return (uint8_t)(levels == QD_ASYM ? -grid->low : 1 << (bits - 1));
+}
+
+void qd_grids_make(const qd_kernels *kernels, qd_range range, const float *ratios, size_t n_ratios, int bits,
+                   qd_levels levels, qd_grid *grids, size_t *n_fit) {
     enum { BLOCK = 64 };
-    float scales[BLOCK], half = (float)grid_half(bits, full_range);
-    int32_t low = -grid_half(bits, full_range), high = full_range ? -low - 1 : -low;
+    float scales[BLOCK], n_steps = (float)grid_steps(bits, levels);
     size_t n = 0;
     bool fits = true;
     while (n < n_ratios && fits) {
         size_t m = n_ratios - n < BLOCK ? n_ratios - n : BLOCK;
-        for (size_t k = 0; k < m; k++) scales[k] = absmax * ratios[n + k] / half;
+        for (size_t k = 0; k < m; k++)
+            scales[k] = qd_range_span(qd_range_scale(range, ratios[n + k]), levels) / n_steps;
         kernels->round_f16(scales, m, scales);
         for (size_t k = 0; k < m; k++) {
-            float inverse = 1 / scales[k];
-            grids[n + k] = (qd_grid){scales[k], scales[k] > 0 ? inverse : 0, low, high};
+            grids[n + k].scale = scales[k];
+            set_ends(scales[k], range.low * ratios[n + k], bits, levels, &grids[n + k]);
             fits = fits && isfinite(scales[k]);
         }
         n += m;
@@ -74,16 +101,17 @@ void qd_grids_make(const qd_kernels *kernels, float absmax, const float *ratios,
 }
 
 /* Rounding costs at most (scale/2)^2 a weight; what an error is above that is clipping, which only grows from candidate
- * to candidate: as soon as it alone exceeds the least error, the rest is worse. */
+ * to candidate: as soon as it alone exceeds the least error, the rest is worse. Not so for QD_ASYM, whose ends move
+ * with the rounding of the zero. */
 size_t qd_grid_search(const qd_kernels *kernels, const qd_unit *u, const float *ratios, size_t n_ratios, int bits,
-                      bool full_range, qd_grid *grid) {
+                      qd_levels levels, qd_grid *grid) {
     enum { BATCH = 8 };
     qd_grid grids[BATCH];
     double errors[BATCH], least = INFINITY;
     size_t best = 0, n_fit;
     for (size_t k = 0; k < n_ratios; k += BATCH) {
         size_t m = n_ratios - k < BATCH ? n_ratios - k : BATCH;
-        qd_grids_make(kernels, u->absmax, ratios + k, m, bits, full_range, grids, &n_fit);
+        qd_grids_make(kernels, u->range, ratios + k, m, bits, levels, grids, &n_fit);
         kernels->grid_errors(u->w, u->e, u->n, grids, n_fit, errors);
         for (size_t i = 0; i < n_fit; i++) {
             if (!(errors[i] < least)) continue;
@@ -92,6 +120,7 @@ size_t qd_grid_search(const qd_kernels *kernels, const qd_unit *u, const float *
             *grid = grids[i];
         }
         if (n_fit < m) break;
+        if (levels == QD_ASYM) continue;
         double half_step = 0.5 * (double)grids[m - 1].scale;
         if (errors[m - 1] - u->total * half_step * half_step > least) break;
     }
@@ -112,30 +141,35 @@ void qd_unit_span(const qd_choice *c, size_t i_unit, size_t *i_row, size_t *firs
     if (c->group_size > 0 && *n > (size_t)c->group_size) *n = (size_t)c->group_size;
 }
 
-qdisp_status qd_unit_absmax(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, float *absmax) {
-    *absmax = ctx->kernels->abs_max(w, n);
-    if (isfinite(*absmax)) return QDISP_OK;
+qdisp_status qd_unit_range(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, qd_range *range) {
+    float ends[2];
+    if (c->levels == QD_ASYM) ctx->kernels->range(w, n, ends);
+    else ends[0] = -(ends[1] = ctx->kernels->abs_max(w, n));
+    *range = (qd_range){ends[0], ends[1]};
+    if (isfinite(ends[0]) && isfinite(ends[1])) return QDISP_OK;
     return qd_fail(ctx, QDISP_ENUMERIC, "%s: a weight is not finite", c->name);
 }
 
-static qdisp_status make_grid(qdisp_ctx *ctx, const qd_choice *c, float alpha, size_t i_unit, qd_grid *grid) {
-    if (qd_grid_make(alpha, qd_gain_ratio(c->gains[i_unit]), c->bits, c->full_range, grid)) return QDISP_OK;
-    return qd_fail(ctx, QDISP_ENUMERIC, "%s: a scale of %g does not fit a 16-bit float", c->name, (double)alpha);
-}
-
-qdisp_status qd_unit_grid(qdisp_ctx *ctx, const qd_choice *c, float absmax, size_t i_unit, qd_grid *grid) {
-    return make_grid(ctx, c, absmax * qd_clip_ratio(c->clips[i_unit]), i_unit, grid);
+qd_range qd_choice_range(const qd_choice *c) {
+    float most = qd_range_most(c->range);
+    if (c->levels != QD_ASYM) return (qd_range){-c->alpha, c->alpha};
+    return qd_range_scale(c->range, most > 0 ? c->alpha / most : 0);
 }
 
 qdisp_status qd_row_grid(qdisp_ctx *ctx, const qd_choice *c, size_t i_unit, const float *w, size_t *first, size_t *n,
                          qd_grid *grid) {
-    float absmax;
+    qd_range range;
     size_t i_row;
     *first = 0;
     *n = c->n_in;
     if (c->units_per_row) qd_unit_span(c, i_unit, &i_row, first, n);
-    QD_TRY(qd_unit_absmax(ctx, c, w + *first, *n, &absmax));
-    return c->units_per_row ? qd_unit_grid(ctx, c, absmax, i_unit, grid) : make_grid(ctx, c, c->alpha, 0, grid);
+    QD_TRY(qd_unit_range(ctx, c, w + *first, *n, &range));
+    if (c->units_per_row) range = qd_range_scale(range, qd_clip_ratio(c->clips[i_unit]));
+    else range = qd_choice_range(c);
+    float gain = qd_gain_ratio(c->gains[c->units_per_row ? i_unit : 0]);
+    if (qd_grid_make(range, gain, c->bits, c->levels, grid)) return QDISP_OK;
+    return qd_fail(ctx, QDISP_ENUMERIC, "%s: a scale of %g does not fit a 16-bit float", c->name,
+                   (double)qd_range_span(range, c->levels));
 }
 
 qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out) {

@@ -31,6 +31,10 @@ void qd_choice_prepare(const qd_choice *c, size_t i_row, float *w) {
     for (size_t k = first_kept(c, from); k < c->n_keep && c->keep[k] < from + c->n_in; k++) w[c->keep[k] - from] = 0;
 }
 
+size_t qd_choice_group(const qd_choice *c) {
+    return c->group_size > 0 && (size_t)c->group_size < c->n_in ? (size_t)c->group_size : c->n_in;
+}
+
 /* ---- nearest ---- */
 
 enum { N_TASKS = 64 };
@@ -43,15 +47,16 @@ typedef struct nearest_job {
     size_t rows_per_task;
 } nearest_job;
 
-static void write_codes(const qd_kernels *kernels, const qd_choice *c, const float *w, size_t n, const qd_grid *grid,
-                        uint8_t *codes) {
+void qd_grid_codes(const qd_kernels *kernels, const float *w, size_t n, const qd_grid *grid, uint8_t zero,
+                   uint8_t *codes) {
     enum { BLOCK = 1024 };
-    int8_t signed_codes[BLOCK];
-    int zero = 1 << (c->bits - 1);
+    float rounded[BLOCK];
+    qd_grid whole = *grid;
+    whole.scale = 1;
     for (size_t first = 0; first < n; first += BLOCK) {
         size_t m = n - first < BLOCK ? n - first : BLOCK;
-        kernels->quantize_codes(w + first, m, grid, signed_codes);
-        for (size_t j = 0; j < m; j++) codes[first + j] = (uint8_t)(signed_codes[j] + zero);
+        kernels->quantize(w + first, m, &whole, rounded);
+        for (size_t j = 0; j < m; j++) codes[first + j] = (uint8_t)((int32_t)rounded[j] + zero);
     }
 }
 
@@ -64,8 +69,10 @@ static qdisp_status nearest_row(const nearest_job *j, size_t i_row) {
         size_t first, n;
         qd_grid grid;
         QD_TRY(qd_row_grid(j->ctx, c, u, w, &first, &n, &grid));
-        write_codes(j->ctx->kernels, c, w + first, n, &grid, codes + first);
+        uint8_t zero = qd_grid_zero(&grid, c->bits, c->levels);
+        qd_grid_codes(j->ctx->kernels, w + first, n, &grid, zero, codes + first);
         j->out->scales[u] = grid.scale;
+        if (j->out->zeros) j->out->zeros[u] = zero;
     }
     return QDISP_OK;
 }
@@ -79,9 +86,10 @@ static qdisp_status nearest_task(void *arg, size_t i, unsigned i_worker) {
 }
 
 qdisp_status qd_quantize_nearest(qdisp_ctx *ctx, const qd_choice *c, const float *w, qd_codes *out) {
-    nearest_job j = {ctx, c, w, out, (c->n_out + N_TASKS - 1) / N_TASKS};
-    QD_TRY(qd_codes_make(ctx, c->n_out, c->n_in, c->bits, c->group_size > 0 ? (size_t)c->group_size : c->n_in, false,
-                         false, out));
+    qd_choice own = *c;
+    nearest_job j = {ctx, &own, w, out, (c->n_out + N_TASKS - 1) / N_TASKS};
+    if (c->units_per_row == 0) QD_TRY(qd_unit_range(ctx, c, w, c->n_out * c->n_in, &own.range));
+    QD_TRY(qd_codes_make(ctx, c->n_out, c->n_in, c->bits, qd_choice_group(c), c->levels == QD_ASYM, false, out));
     qdisp_status status = qd_parallel(ctx, (c->n_out + j.rows_per_task - 1) / j.rows_per_task, nearest_task, &j);
     if (status != QDISP_OK) qd_codes_clear(ctx, out);
     return status;

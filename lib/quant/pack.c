@@ -79,8 +79,9 @@ static qdisp_status code_groups(const pack_job *job, const float *w, size_t n, s
     for (size_t i = 0; i < n; i += job->s.group_size, scales++) {
         size_t m = n - i < job->s.group_size ? n - i : job->s.group_size;
         float absmax = kernels->abs_max(w + i, m);
+        qd_range range = {-absmax, absmax};
         qd_grid grid;
-        if (!isfinite(absmax) || !qd_grid_make(absmax, 1, (int)job->s.bits, job->full_range, &grid))
+        if (!isfinite(absmax) || !qd_grid_make(range, 1, (int)job->s.bits, (qd_levels)job->full_range, &grid))
             return fail_group(job, i_row, column + i, w + i, m);
         kernels->quantize_codes(w + i, m, &grid, codes + i);
         *scales = qd_f32_to_f16(grid.scale);

@@ -38,7 +38,7 @@ typedef struct pack {
 /* The integers that codes stand for. */
 static void integers(const qd_choice *c, int *low, int *high) {
     int half = 1 << (c->bits - 1);
-    *low = c->full_range ? -half : 1 - half;
+    *low = c->levels == QD_FULL ? -half : 1 - half;
     *high = half - 1;
 }
 
@@ -49,6 +49,7 @@ static const qd_block_type *type_of(const qd_choice *c) {
     } holders[] = {{"Q4_0", 8}, {"Q5_0", 16}, {"Q8_0", 128}};
     int low, high;
     if (strcmp(c->type, "int")) return qd_block_type_named(c->type);
+    if (c->levels == QD_ASYM) return NULL;
     integers(c, &low, &high);
     for (size_t i = 0; i < sizeof holders / sizeof *holders; i++)
         if (low >= -holders[i].half && high < holders[i].half) return qd_block_type_named(holders[i].name);
@@ -58,8 +59,8 @@ static const qd_block_type *type_of(const qd_choice *c) {
 static qdisp_status check_choice(const qd_packing *p, const qd_choice *c) {
     const qd_block_type *type = type_of(c);
     const char *why = NULL;
-    if (!type || !type->encode) why = "no type of GGUF holds it; there are integers of -128..127 in groups of 32 or "
-                                      "multiples of 32, and q4_0 ... q8_0, q2_k ... q6_k";
+    if (!type || !type->encode) why = "no type of GGUF holds it; there are symmetric integers of -128..127 in groups "
+                                      "of 32 or multiples of it, and q4_0 ... q8_0, q2_k ... q6_k";
     else if (c->n_in % type->n_values) why = "its rows are no whole blocks: their length must be a multiple of 32";
     else if (!strcmp(c->type, "int") && c->group_size > 0 && c->group_size % N)
         why = "blocks of 32 do not fit its groups: use a group size that is a multiple of 32, or channels";

@@ -3,7 +3,7 @@
 #include "quant/quant.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Columns of a plan from outside: any type that holds the value will do, as a file tells numbers from text by looks. */
@@ -120,74 +120,16 @@ static qdisp_status parse_keep(const parser *p, qd_choice *c) {
     }
 }
 
-/* Next "name:number" (or =) of a comma-separated list, n characters of name; false at what is none. */
-static bool next_pair(const char **text, char between, size_t *n, double *value) {
-    char *end;
-    *n = strcspn(*text, ":=,");
-    if (*n == 0 || (*text)[*n] != between) return false;
-    *value = strtod(*text + *n + 1, &end);
-    if (end == *text + *n + 1 || !isfinite(*value) || (*end && *end != ',')) return false;
-    if (*end && !end[1]) return false;
-    *text = *end ? end + 1 : end;
-    return true;
-}
-
-/* The value of a name in such a list. */
-static double pair_value(const char *text, char between, const char *name, double missing) {
-    size_t n;
-    double value;
-    for (const char *at = text, *word = at; *at && next_pair(&at, between, &n, &value); word = at)
-        if (n == strlen(name) && !strncmp(word, name, n)) return value;
-    return missing;
-}
-
-double qd_choice_option(const qd_choice *c, const char *name, double missing) {
-    return c->options ? pair_value(c->options, '=', name, missing) : missing;
-}
-
-double qd_choice_weight(const qd_choice *c, const char *tag, double missing) {
-    return c->weights ? pair_value(c->weights, ':', tag, 0) : missing;
-}
-
-static qdisp_status parse_weights(const parser *p, qd_choice *c) {
+/* A cell of pairs, checked, as an own string. */
+static qdisp_status parse_pairs(const parser *p, int column, const qd_method *method, char **out) {
     const char *text;
-    double sum = 0, lambda;
-    size_t n;
-    QD_TRY(read_text(p, WEIGHTS, &text));
+    char place[40];
+    QD_TRY(read_text(p, column, &text));
     if (!text) return QDISP_OK;
-    const char *at = text, *word = at;
-    for (; next_pair(&at, ':', &n, &lambda); word = at) {
-        char tag[64];
-        if (lambda < 0 || n >= sizeof tag) break;
-        memcpy(tag, word, n);
-        tag[n] = 0;
-        if (pair_value(text, ':', tag, 0) != lambda) return bad(p, WEIGHTS, "names a language twice");
-        sum += lambda;
-    }
-    if (*at || !(fabs(sum - 1) < 1e-3))
-        return bad(p, WEIGHTS, "is not language:weight pairs with commas between them and a sum of 1");
-    c->weights = qd_strdup(p->ctx, text);
-    return c->weights ? QDISP_OK : QDISP_ENOMEM;
-}
-
-static qdisp_status parse_options(const parser *p, qd_choice *c) {
-    const char *text, *known = c->method->options ? c->method->options : "";
-    double value;
-    size_t n;
-    QD_TRY(read_text(p, OPTIONS, &text));
-    if (!text) return QDISP_OK;
-    const char *at = text, *word = at;
-    for (; next_pair(&at, '=', &n, &value); word = at) {
-        bool found = false;
-        for (const char *k = known; *k && !found; k += strcspn(k, ","), k += *k == ',')
-            found = strcspn(k, ",") == n && !strncmp(k, word, n);
-        if (!found)
-            return qd_fail(p->ctx, QDISP_EINVAL, "plan row %zu: options: %s has no option '%.*s'%s%s", p->row + 1,
-                           c->method->name, (int)(n < 40 ? n : 40), word, *known ? ", but " : "", known);
-    }
-    if (*at) return bad(p, OPTIONS, "is not name=number pairs with commas between them");
-    c->options = qd_strdup(p->ctx, text);
-    return c->options ? QDISP_OK : QDISP_ENOMEM;
+    snprintf(place, sizeof place, "plan row %zu", p->row + 1);
+    QD_TRY(column == OPTIONS ? qd_options_check(p->ctx, place, text, method) : qd_weights_check(p->ctx, place, text));
+    *out = qd_strdup(p->ctx, text);
+    return *out ? QDISP_OK : QDISP_ENOMEM;
 }
 
 /* ---- a row ---- */
@@ -223,10 +165,9 @@ static qdisp_status parse_grid(const parser *p, qd_choice *c) {
         group_size > 1e9)
         return bad(p, GROUP_SIZE, "is not 8 or more, -1 (channel) or -2 (tensor)");
     QD_TRY(read_text(p, LEVELS, &levels));
-    if (!levels || (strcmp(levels, "narrow") && strcmp(levels, "full"))) return bad(p, LEVELS, "is not narrow or full");
+    if (!levels || !qd_levels_find(levels, &c->levels)) return bad(p, LEVELS, "is not narrow, full or asym");
     c->bits = (int)bits;
     c->group_size = (int64_t)group_size;
-    c->full_range = !strcmp(levels, "full");
     c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
     return QDISP_OK;
 }
@@ -259,8 +200,8 @@ static qdisp_status parse_row(const parser *p, qd_choice *c) {
     if (!qd_choice_block(c)) QD_TRY(parse_codes(p, GAIN, "groups", c->n_units, c->gains));
     QD_TRY(parse_inputs(p, c));
     QD_TRY(parse_keep(p, c));
-    QD_TRY(parse_weights(p, c));
-    QD_TRY(parse_options(p, c));
+    QD_TRY(parse_pairs(p, WEIGHTS, c->method, &c->weights));
+    QD_TRY(parse_pairs(p, OPTIONS, c->method, &c->options));
     if (qd_choice_block(c)) return QDISP_OK;
     if (c->units_per_row) return parse_codes(p, CLIP, "groups", c->n_units, c->clips);
     double alpha = number_at(p, ALPHA);

@@ -14,13 +14,25 @@
 
 struct qd_method;
 
+/* Levels of integer codes of b bits: 2^b - 1 and 2^b symmetric ones, or 2^b over the range of the weights and 0, with
+ * an integer zero point. */
+typedef enum qd_levels { QD_NARROW, QD_FULL, QD_ASYM } qd_levels;
+const char *qd_levels_name(qd_levels levels);
+bool qd_levels_find(const char *name, qd_levels *levels);
+
 struct qdisp_quantizer {
     qdisp_ctx *ctx;
     const struct qd_method *method;
     qdisp_quantizer_options opt; /* defaults filled in; strings owned */
-    char *roles, *objective;
+    char *roles, *objective, *weights, *options;
+    qd_levels levels;
     const char *type; /* static: of blocks; NULL: integers */
 };
+
+/* Ends of weights or of a grid: low <= 0 <= high; symmetric levels have -|w| and |w|. */
+typedef struct qd_range {
+    float low, high;
+} qd_range;
 
 /* One matrix, [n_out, n_in] of f32, f16 or bf16, and what is chosen for it: a row of a plan. Units are its groups,
  * channels or the matrix itself, in memory order. Quantizers see its weights with the columns times the factors of
@@ -36,11 +48,12 @@ typedef struct qd_choice {
     qd_input input;
     size_t n_out, n_in, n_units, units_per_row; /* tensor: 1 unit, units_per_row 0 */
     int bits;
-    bool full_range;
+    qd_levels levels;
     int64_t group_size;
-    uint8_t *clips; /* [n_units] k of alpha = absmax * 2^(-k/12); unused for a tensor */
+    uint8_t *clips; /* [n_units] k of the threshold, absmax (QD_ASYM: both ends) * 2^(-k/12); unused for a tensor */
     uint8_t *gains; /* [n_units] k of gain = 2^(k/64): values are codes times step times gain */
-    float alpha;    /* of a tensor */
+    float alpha;    /* of a tensor: the threshold; QD_ASYM: of the end that is farther from 0 */
+    qd_range range; /* of a tensor's weights, for QD_ASYM; not a part of the plan */
     uint8_t *inputs; /* [n_in] k of the factor 2^((k-32)/8); NULL: 1 */
     uint64_t *keep;  /* row * n_in + column of the weights that stay in 16 bits, ascending */
     size_t n_keep;
@@ -59,6 +72,7 @@ typedef struct qd_energy {
 /* What the languages send into n_choices matrices, in the order of the choices. */
 typedef struct qd_languages {
     size_t n, n_choices;
+    const char *const *tags;       /* [n]; NULL: they have none */
     const double *tokens_per_byte; /* [n] */
     const qd_energy *energies;     /* [QD_N_FOLDS][n_choices][n] */
 } qd_languages;
@@ -70,21 +84,30 @@ typedef struct qd_inputs {
     double *h; /* [n_in, n_in] E[x x^T] */
 } qd_inputs;
 
+typedef enum qd_need { QD_UNUSED, QD_NEEDED, QD_USED } qd_need;
+
 /* A method: one file and one row in the list of methods (lib/meson.build). choose fills clips or alpha, gains,
  * error_rel_model (or NaN) and note, when the plan is made; languages is NULL without a calibration. quantize fills
  * codes, scales, zeros and offsets of *out when the plan is applied, from w[n_out, n_in] as qd_choice_prepare leaves
  * it; NULL: nearest under the plan's thresholds (qd_quantize_nearest). */
 typedef struct qd_method {
     const char *name, *needs, *paper;
-    bool needs_calib;
+    qd_need needs_calib;
     qdisp_status (*choose)(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n);
     qdisp_status (*quantize)(qdisp_ctx *ctx, const qd_choice *c, const float *w, const qd_inputs *x, qd_codes *out);
     bool needs_e, needs_h; /* by quantize */
-    const char *options;   /* names that a plan's options may have for quantize, "damp,act_order"; NULL: none */
+    const char *options;   /* names of the numbers that the options may give, "damp,act_order"; NULL: none */
 } qd_method;
 
 /* The method of a name, or NULL. */
 const qd_method *qd_method_find(const char *name);
+/* What languages send into a choice's matrix under its weights (even if it has none), each in units of its mean:
+ * out[n_in], mean 1. EMISMATCH: weights name a language that is not there. */
+qdisp_status qd_mix_languages(qdisp_ctx *ctx, const qd_languages *languages, size_t i_choice, const qd_choice *c,
+                              double *out);
+/* EINVAL, beginning with the place, unless they are "name=number" options of a method, "language:lambda" weights. */
+qdisp_status qd_options_check(qdisp_ctx *ctx, const char *place, const char *text, const qd_method *method);
+qdisp_status qd_weights_check(qdisp_ctx *ctx, const char *place, const char *text);
 /* The number of an option of a choice; missing if it is not given. */
 double qd_choice_option(const qd_choice *c, const char *name, double missing);
 /* The lambda of a language under a choice's weights; 0 if they do not name it, missing if there are none. */
@@ -98,6 +121,11 @@ void qd_choice_prepare(const qd_choice *c, size_t i_row, float *w);
 /* The codes of a matrix under a choice, by its method, with inputs' factors and kept weights: everything but the name.
  * Parallel inside. Errors: ENUMERIC (names the matrix), ENOMEM, ECANCELLED; *out is cleared then. */
 qdisp_status qd_choice_quantize(qdisp_ctx *ctx, const qd_choice *c, const qd_inputs *x, qd_codes *out);
+/* Columns of a group of codes: the group size, at most a row. */
+size_t qd_choice_group(const qd_choice *c);
+/* What a grid rounds to, plus the code of 0. */
+void qd_grid_codes(const qd_kernels *kernels, const float *w, size_t n, const qd_grid *grid, uint8_t zero,
+                   uint8_t *codes);
 /* Nearest under the thresholds: decoded they are bit for bit what qd_quantize_row gives. w as prepared. */
 qdisp_status qd_quantize_nearest(qdisp_ctx *ctx, const qd_choice *c, const float *w, qd_codes *out);
 /* The rows of a plan as choices, everything checked; free with qd_choices_free. Errors: EINVAL, EMISMATCH: name row
@@ -122,25 +150,33 @@ float qd_clip_ratio(unsigned k);
 /* 2^(k/64), likewise; and the k of the gain nearest to a ratio, 0 for ratios up to 1 and for no number. */
 float qd_gain_ratio(unsigned k);
 uint8_t qd_gain_code(double ratio);
-/* The grid of a threshold; false if the 16-bit scale overflows. alpha = 0 gives an all-zero grid. */
-bool qd_grid_make(float alpha, float gain, int bits, bool full_range, qd_grid *grid);
-/* The grids of candidates alpha = absmax * ratios[k], gain 1: the same numbers, many at a time. *n_fit: those before
+/* What the steps of a grid divide: the largest |w|, or for QD_ASYM the distance of the ends; both ends times a ratio;
+ * the magnitude of the end that is farther from 0. */
+float qd_range_span(qd_range range, qd_levels levels);
+qd_range qd_range_scale(qd_range range, float ratio);
+float qd_range_most(qd_range range);
+/* The grid between thresholds; false if the 16-bit scale overflows. A span of 0 gives an all-zero grid. */
+bool qd_grid_make(qd_range range, float gain, int bits, qd_levels levels, qd_grid *grid);
+/* The code of 0: codes are what the grid rounds to plus this. */
+uint8_t qd_grid_zero(const qd_grid *grid, int bits, qd_levels levels);
+/* The grids of candidates, both ends times ratios[k], gain 1: the same numbers, many at a time. *n_fit: those before
  * the first whose scale overflows; the others are not to be used. */
-void qd_grids_make(const qd_kernels *kernels, float absmax, const float *ratios, size_t n_ratios, int bits,
-                   bool full_range, qd_grid *grids, size_t *n_fit);
+void qd_grids_make(const qd_kernels *kernels, qd_range range, const float *ratios, size_t n_ratios, int bits,
+                   qd_levels levels, qd_grid *grids, size_t *n_fit);
 /* Weights that share a threshold, column weights (NULL: 1), how many and the sum of the column weights. */
 typedef struct qd_unit {
     const float *w, *e;
     size_t n;
     double total;
-    float absmax;
+    qd_range range;
 } qd_unit;
-/* Of candidates alpha = absmax * ratios[k], ratios descending, the first with the least sum e (w - Q(w))^2: its k, and
+/* Of candidates, both ends times ratios[k], ratios descending, the first with the least sum e (w - Q(w))^2: its k, and
  * its grid into *grid, which stays as it is if none fits 16 bits. Stops where no later one can be better. */
 size_t qd_grid_search(const qd_kernels *kernels, const qd_unit *unit, const float *ratios, size_t n_ratios, int bits,
-                      bool full_range, qd_grid *grid);
-/* E[noise] / alpha^2 of uniform rounding on that grid: the c of E[(|X| - a)+] = c a; 1 / (3 4^b) for 2^b levels. */
-double qd_grid_noise(int bits, bool full_range);
+                      qd_levels levels, qd_grid *grid);
+/* E[noise] / span^2 of uniform rounding on that grid: symmetric, the c of E[(|X| - a)+] = c a; 1 / (3 4^b) for 2^b
+ * levels. */
+double qd_grid_noise(int bits, qd_levels levels);
 /* ACIQ's threshold of x[n], the root a of sum e (|x| - a)+ = c a sum e; e[n] >= 0, NULL: 1. *ratio is where to start in
  * units of the mean |x| (0: nothing known) and becomes where it ended; the result does not depend on it. */
 float qd_aciq_solve(const qd_kernels *kernels, const float *x, const float *e, size_t n, double c, double *ratio);
@@ -151,11 +187,12 @@ size_t qd_unit_count(size_t n_out, size_t n_in, int64_t group_size, size_t *unit
 
 /* Quantizes one row: out[n_in], which may be w. Absolute maxima are taken from w. ENUMERIC names the matrix. */
 qdisp_status qd_quantize_row(qdisp_ctx *ctx, const qd_choice *c, size_t i_row, const float *w, float *out);
-/* The largest |w| of a unit; ENUMERIC if a weight is not finite. */
-qdisp_status qd_unit_absmax(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, float *absmax);
-/* The grid of a unit, its gain included; ENUMERIC if a scale overflows. */
-qdisp_status qd_unit_grid(qdisp_ctx *ctx, const qd_choice *c, float absmax, size_t i_unit, qd_grid *grid);
-/* Place within its row and grid of unit i_unit, counted as if a tensor's were one a row; w: that row, prepared. */
+/* The ends of a unit's weights; ENUMERIC if a weight is not finite. */
+qdisp_status qd_unit_range(qdisp_ctx *ctx, const qd_choice *c, const float *w, size_t n, qd_range *range);
+/* A tensor's thresholds, from alpha and range. */
+qd_range qd_choice_range(const qd_choice *c);
+/* Place within its row and grid of unit i_unit, counted as if a tensor's were one a row, its gain included; w: that
+ * row, prepared. ENUMERIC if a weight is not finite or the scale overflows. */
 qdisp_status qd_row_grid(qdisp_ctx *ctx, const qd_choice *c, size_t i_unit, const float *w, size_t *first, size_t *n,
                          qd_grid *grid);
 

@@ -19,8 +19,7 @@
 
 enum {
     N_STEPS = 20,
-    N_SAMPLE = 512,   /* rows of a matrix that the search for r looks at: a sum over rows, for one number */
-    N_THRESHOLDS = 32 /* down to 1/6 of the maximum, as la-aciq's for groups */
+    N_SAMPLE = 512 /* rows of a matrix that the search for r looks at: a sum over rows, for one number */
 };
 
 typedef struct awq {
@@ -38,24 +37,8 @@ typedef struct search {
 } search;
 
 /* e[n_in] of a choice: the mixture, mean 1. */
-static void mix(const awq *a, size_t i, double *e) {
-    const qd_languages *languages = a->languages;
-    size_t n_in = a->choices[i].n_in;
-    double total = 0;
-    memset(e, 0, n_in * sizeof *e);
-    for (size_t l = 0; l < languages->n; l++) {
-        double mean = 0;
-        for (size_t fold = 0; fold < QD_N_FOLDS; fold++) {
-            const qd_energy *of = &languages->energies[(fold * languages->n_choices + i) * languages->n + l];
-            for (size_t j = 0; j < n_in; j++) mean += of->scale * of->squares[j] / (double)n_in;
-        }
-        for (size_t fold = 0; fold < QD_N_FOLDS && mean > 0; fold++) {
-            const qd_energy *of = &languages->energies[(fold * languages->n_choices + i) * languages->n + l];
-            for (size_t j = 0; j < n_in; j++) e[j] += of->scale * of->squares[j] / mean;
-        }
-    }
-    for (size_t j = 0; j < n_in; j++) total += e[j];
-    for (size_t j = 0; j < n_in; j++) e[j] = total > 0 ? e[j] / total * (double)n_in : 1;
+static qdisp_status mix(const awq *a, size_t i, double *e) {
+    return qd_mix_languages(a->ctx, a->languages, i, &a->choices[i], e);
 }
 
 static bool same_input(const qd_choice *a, const qd_choice *b) {
@@ -63,15 +46,16 @@ static bool same_input(const qd_choice *a, const qd_choice *b) {
 }
 
 /* The mean over the group's choices (experts see tokens of their own), and over columns that share a factor. */
-static void mix_group(const awq *a, size_t first, double *e, double *one) {
+static qdisp_status mix_group(const awq *a, size_t first, double *e, double *one) {
     const qd_choice *c = &a->choices[first];
     memset(e, 0, c->n_in * sizeof *e);
     for (size_t i = first; i < a->n; i++) {
         if (!same_input(c, &a->choices[i])) continue;
-        mix(a, i, one);
+        QD_TRY(mix(a, i, one));
         for (size_t j = 0; j < c->n_in; j++) e[qd_input_tied(&c->input, j)] += one[j];
     }
     for (size_t j = 0; j < c->n_in; j++) e[j] = e[qd_input_tied(&c->input, j)];
+    return QDISP_OK;
 }
 
 /* Factors of every step, 1 where a channel carries nothing; as characters if codes is not NULL. */
@@ -103,13 +87,13 @@ static qdisp_status group_steps(const qd_rows *rows, void *user, const size_t *i
         for (size_t r = 0; r < h; r++)
             for (size_t u = 0; u < c->units_per_row; u++) {
                 size_t row, first, n;
-                float absmax;
+                qd_range range;
                 double error = INFINITY;
                 qd_grid grid;
                 qd_unit_span(c, u, &row, &first, &n);
                 for (size_t j = first; j < first + n; j++) q[j] = w[r * c->n_in + j] * scales[j];
-                QD_TRY(qd_unit_absmax(rows->ctx, c, q + first, n, &absmax));
-                if (qd_grid_make(absmax, 1, c->bits, c->full_range, &grid))
+                QD_TRY(qd_unit_range(rows->ctx, c, q + first, n, &range));
+                if (qd_grid_make(range, 1, c->bits, c->levels, &grid))
                     kernels->grid_errors(q + first, weights + first, n, &grid, 1, &error);
                 sums[k] += error;
             }
@@ -130,7 +114,7 @@ static qdisp_status find_step(const awq *a, size_t first, search *s, const doubl
     for (size_t i = first; i < a->n; i++) {
         qd_choice *c = &a->choices[i];
         if (!same_input(&a->choices[first], c)) continue;
-        mix(a, i, one);
+        QD_TRY(mix(a, i, one));
         for (size_t k = 0; k <= N_STEPS; k++) weigh(one, s->scales + k * n_in, n_in, s->weights + k * n_in);
         qd_rows rows = {a->ctx, c, c->n_out > N_SAMPLE ? N_SAMPLE : c->n_out};
         QD_TRY(qd_rows_run(&rows, group_steps, s, sums, N_STEPS + 1));
@@ -139,30 +123,6 @@ static qdisp_status find_step(const awq *a, size_t first, search *s, const doubl
     *best = 0;
     for (size_t k = 1; k <= N_STEPS; k++)
         if (errors[k] < errors[*best]) *best = k;
-    return QDISP_OK;
-}
-
-/* Thresholds under the factors chosen. */
-static qdisp_status group_clip(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
-                               float *q, double *sums) {
-    const search *s = user;
-    qd_choice *c = rows->c;
-    float ratios[N_THRESHOLDS];
-    (void)sums;
-    for (unsigned k = 0; k < N_THRESHOLDS; k++) ratios[k] = qd_clip_ratio(k);
-    for (size_t r = 0; r < h; r++) {
-        for (size_t j = 0; j < c->n_in; j++) q[j] = w[r * c->n_in + j] * s->scales[j];
-        for (size_t u = i_rows[r] * c->units_per_row; u < (i_rows[r] + 1) * c->units_per_row; u++) {
-            size_t row, first, n;
-            qd_grid grid;
-            qd_unit_span(c, u, &row, &first, &n);
-            qd_unit unit = {q + first, s->weights + first, n, 0, 0};
-            for (size_t j = first; j < first + n; j++) unit.total += (double)s->weights[j];
-            QD_TRY(qd_unit_absmax(rows->ctx, c, unit.w, n, &unit.absmax));
-            c->clips[u] = (uint8_t)qd_grid_search(rows->ctx->kernels, &unit, ratios, N_THRESHOLDS, c->bits,
-                                                  c->full_range, &grid);
-        }
-    }
     return QDISP_OK;
 }
 
@@ -180,20 +140,22 @@ static qdisp_status choose_one(const awq *a, size_t i, size_t step, search *s, c
     if (is_scaled) make_scales(e, c->n_in, step, NULL, c->inputs);
     snprintf(c->note, sizeof c->note, "exponent %.2f", (double)step / N_STEPS);
     if (!is_clipped(c)) return QDISP_OK;
-    mix(a, i, one);
+    QD_TRY(mix(a, i, one));
     make_scales(e, c->n_in, is_scaled ? step : 0, s->scales, NULL);
     weigh(one, s->scales, c->n_in, s->weights);
+    one[0] = 0;
+    for (size_t j = 0; j < c->n_in; j++) one[j + 1] = one[j] + (double)s->weights[j];
     qd_rows all = {a->ctx, c, c->n_out};
-    return qd_rows_run(&all, group_clip, s, NULL, 0);
+    return qd_search_rows(&all, &(qd_weighting){s->weights, one}, false, NULL);
 }
 
 static qdisp_status choose_group(const awq *a, size_t first) {
     size_t n_in = a->choices[first].n_in, step = 0;
     search s = {qd_alloc_aligned(a->ctx, (N_STEPS + 1) * n_in, sizeof *s.scales),
                 qd_alloc_aligned(a->ctx, (N_STEPS + 1) * n_in, sizeof *s.weights), 0};
-    double *e = qd_alloc(a->ctx, n_in, sizeof *e), *one = qd_alloc(a->ctx, n_in, sizeof *one);
+    double *e = qd_alloc(a->ctx, n_in, sizeof *e), *one = qd_alloc(a->ctx, n_in + 1, sizeof *one);
     qdisp_status status = s.scales && s.weights && e && one ? QDISP_OK : QDISP_ENOMEM;
-    if (status == QDISP_OK) mix_group(a, first, e, one);
+    if (status == QDISP_OK) status = mix_group(a, first, e, one);
     if (status == QDISP_OK && a->choices[first].input.maker != QD_MAKER_NONE)
         status = find_step(a, first, &s, e, one, &step);
     for (size_t i = first; i < a->n && status == QDISP_OK; i++)
@@ -220,4 +182,4 @@ static qdisp_status choose(const qdisp_quantizer *q, const qd_languages *languag
 }
 
 const qd_method qd_method_awq = {"awq", "weights, calibration by language",
-                                 "Lin et al. 2023, AWQ; with the mixture of languages", true, choose};
+                                 "Lin et al. 2023, AWQ; with the mixture of languages", QD_NEEDED, choose};

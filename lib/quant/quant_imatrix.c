@@ -15,7 +15,7 @@ const qd_method qd_method_imatrix = {
     .name = "imatrix",
     .needs = "weights, activations of each language; a type of GGUF's blocks",
     .paper = "llama.cpp (Kawrakow 2024), importances by language here",
-    .needs_calib = true,
+    .needs_calib = QD_NEEDED,
     .choose = choose,
     .needs_e = true,
 };

@@ -16,10 +16,8 @@
  * The dual, the references and the guard look at N_SAMPLE rows of a matrix that has more, evenly spaced: they are sums
  * over rows, and lambda needs no more digits. The choice under the final lambda is made for every row.
  *
- * Gain. Clipping shrinks: Q(w) keeps less than all of w's own direction, and what every map loses of it adds up over
- * the layers to a loss of first order that D does not see. So each unit's values are scaled by the gain that makes
- * the error orthogonal to the weights, sum_j omega_j w_j (w_j - gain Q(w_j)) = 0 (the weighted form of the bias
- * correction in section 3 of the ACIQ paper); engines store it as part of the scale, so it costs nothing. */
+ * Gain. What clipping takes of the weights' own direction (quant/search.c) adds up over the layers to a loss of first
+ * order that D does not see; so gains are searched too. */
 #include "calib/damage.h"
 #include "quant/rows.h"
 
@@ -29,9 +27,6 @@
 
 enum {
     N_SAMPLE = 256,
-    /* Candidate codes: thresholds of groups never pay below 2^(-31/12) = 1/6 of the maximum; whole channels and tensors
-     * of heavy-tailed weights can, so they get the whole range. */
-    N_GROUP_CANDIDATES = 32,
     REFERENCE_STEP = 2 /* every second candidate for the references */
 };
 
@@ -41,7 +36,6 @@ typedef struct matrix {
     double *total;   /* [n_in + 1] their running sums */
     double *squares; /* [n_in] column sums of w^2 over the sampled rows */
     double *power;   /* [n_languages] P_l over them, fit fold */
-    float absmax;    /* of all of it, for a threshold a tensor */
 } matrix;
 
 typedef struct laaciq {
@@ -54,7 +48,6 @@ typedef struct laaciq {
     qd_damage *damage; /* [n][n_languages] */
     double *lambda;    /* [n_languages] */
     double *reference; /* [n_languages]: what the damage of a language is measured by, 1 or its own optimum */
-    float ratios[QD_N_CLIPS]; /* of the candidates */
     float every[QD_N_CLIPS / REFERENCE_STEP]; /* those of the references */
 } laaciq;
 
@@ -95,7 +88,7 @@ static qdisp_status load_matrix(laaciq *s, size_t i) {
     m->power = qd_alloc(s->ctx, s->n_languages, sizeof *m->power);
     if (!m->omega || !m->total || !m->squares || !m->power) return QDISP_ENOMEM;
     qd_rows all = all_rows(s, i);
-    if (c->units_per_row == 0) QD_TRY(qd_rows_absmax(&all, &m->absmax));
+    if (c->units_per_row == 0) QD_TRY(qd_rows_range(&all, &s->choices[i].range));
     QD_TRY(qd_rows_squares(&rows, m->squares));
     for (size_t l = 0; l < s->n_languages; l++) m->power[l] = weigh(energy_of(s, 0, i, l), m->squares, c->n_in);
     return QDISP_OK;
@@ -122,99 +115,8 @@ static qdisp_status mix_energies(laaciq *s, size_t i) {
     return QDISP_OK;
 }
 
-/* ---- units under fixed weights ---- */
-
-static size_t n_codes(const qd_choice *c) {
-    return c->group_size > 0 ? N_GROUP_CANDIDATES : QD_N_CLIPS;
-}
-
-static uint8_t gain_of(const double *sums) {
-    return sums[1] > 0 ? qd_gain_code(sums[0] / sums[1]) : 0;
-}
-
-/* Groups or channels of one row; q receives the quantized row. */
-static qdisp_status choose_row(const laaciq *s, const matrix *m, qd_choice *c, size_t i_row, const float *w, float *q) {
-    const qd_kernels *kernels = s->ctx->kernels;
-    for (size_t u = i_row * c->units_per_row; u < (i_row + 1) * c->units_per_row; u++) {
-        size_t row, first, n;
-        double sums[2] = {0, 0};
-        qd_grid grid = {0, 0, 0, 0};
-        qd_unit_span(c, u, &row, &first, &n);
-        qd_unit one = {w + first, m->omega + first, n, m->total[first + n] - m->total[first], 0};
-        QD_TRY(qd_unit_absmax(s->ctx, c, one.w, n, &one.absmax));
-        c->clips[u] = (uint8_t)qd_grid_search(kernels, &one, s->ratios, n_codes(c), c->bits, c->full_range, &grid);
-        kernels->quantize(one.w, n, &grid, q + first);
-        kernels->weighted_products(one.w, q + first, one.e, n, sums);
-        c->gains[u] = gain_of(sums);
-        if (c->gains[u] == 0) continue;
-        QD_TRY(qd_unit_grid(s->ctx, c, one.absmax, u, &grid));
-        kernels->quantize(one.w, n, &grid, q + first);
-    }
-    return QDISP_OK;
-}
-
-typedef struct choosing {
-    const laaciq *s;
-    const matrix *m;
-} choosing;
-
-static qdisp_status group_choose(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
-                                 float *q, double *sums) {
-    const choosing *g = user;
-    size_t n_in = rows->c->n_in;
-    for (size_t r = 0; r < h; r++)
-        QD_TRY(choose_row(g->s, g->m, rows->c, i_rows[r], w + r * n_in, q + r * n_in));
-    if (sums) rows->ctx->kernels->column_measure(w, q, h, n_in, n_in, n_in, sums, sums + n_in);
-    return QDISP_OK;
-}
-
-/* A threshold for the whole matrix: the candidates' errors over the rows, then the gain. */
-typedef struct one_unit {
-    const matrix *m;
-    qd_grid grids[QD_N_CLIPS];
-    size_t n_grids, best;
-} one_unit;
-
-static qdisp_status group_errors(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
-                                 float *q, double *sums) {
-    one_unit *u = user;
-    double errors[QD_N_CLIPS];
-    (void)i_rows, (void)q;
-    for (size_t r = 0; r < h; r++) {
-        rows->ctx->kernels->grid_errors(w + r * rows->c->n_in, u->m->omega, rows->c->n_in, u->grids, u->n_grids,
-                                        errors);
-        for (size_t k = 0; k < u->n_grids; k++) sums[k] += errors[k];
-    }
-    return QDISP_OK;
-}
-
-static qdisp_status group_project(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
-                                  float *q, double *sums) {
-    one_unit *u = user;
-    size_t n_in = rows->c->n_in;
-    (void)i_rows;
-    for (size_t r = 0; r < h; r++) {
-        double one[2];
-        rows->ctx->kernels->quantize(w + r * n_in, n_in, &u->grids[u->best], q);
-        rows->ctx->kernels->weighted_products(w + r * n_in, q, u->m->omega, n_in, one);
-        sums[0] += one[0];
-        sums[1] += one[1];
-    }
-    return QDISP_OK;
-}
-
-static qdisp_status choose_matrix(const laaciq *s, const qd_rows *rows, const matrix *m) {
-    one_unit u = {.m = m};
-    qd_choice *c = rows->c;
-    double errors[QD_N_CLIPS], sums[2] = {0, 0};
-    qd_grids_make(s->ctx->kernels, m->absmax, s->ratios, n_codes(c), c->bits, c->full_range, u.grids, &u.n_grids);
-    QD_TRY(qd_rows_run(rows, group_errors, &u, errors, u.n_grids));
-    for (size_t k = 1; k < u.n_grids; k++)
-        if (errors[k] < errors[u.best]) u.best = k;
-    c->alpha = m->absmax * qd_clip_ratio((unsigned)u.best);
-    if (u.n_grids > 0) QD_TRY(qd_rows_run(rows, group_project, &u, sums, 2));
-    c->gains[0] = gain_of(sums);
-    return QDISP_OK;
+static qd_weighting weighting_of(const laaciq *s, size_t i) {
+    return (qd_weighting){s->matrices[i].omega, s->matrices[i].total};
 }
 
 /* ---- damages ---- */
@@ -239,14 +141,12 @@ static qdisp_status damage_task(void *arg, size_t l, unsigned i_worker) {
 static qdisp_status step_matrix(laaciq *s, size_t i, bool choose, size_t fold) {
     qd_rows rows = sampled(s, i);
     qd_choice *c = rows.c;
-    choosing g = {s, &s->matrices[i]};
+    qd_weighting weighting = weighting_of(s, i);
     double *sums = qd_alloc(s->ctx, 2 * c->n_in, sizeof *sums);
     qdisp_status status = sums ? QDISP_OK : QDISP_ENOMEM;
     if (status == QDISP_OK && choose) status = mix_energies(s, i);
-    if (status == QDISP_OK && choose && c->units_per_row == 0) status = choose_matrix(s, &rows, g.m);
     if (status == QDISP_OK)
-        status = choose && c->units_per_row ? qd_rows_run(&rows, group_choose, &g, sums, 2 * c->n_in)
-                                            : qd_rows_measure(&rows, sums);
+        status = choose ? qd_search_rows(&rows, &weighting, true, sums) : qd_rows_measure(&rows, sums);
     damage_job job = {s, i, fold, sums};
     if (status == QDISP_OK) status = qd_parallel(s->ctx, s->n_languages, damage_task, &job);
     qd_free(s->ctx, sums);
@@ -276,21 +176,22 @@ static double objective(const laaciq *s, double *r) {
 static qdisp_status group_table(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
                                 float *q, double *sums) {
     enum { TILE = 64, N_GRIDS = QD_N_CLIPS / REFERENCE_STEP };
-    const choosing *g = user;
+    const laaciq *s = user;
     const qd_choice *c = rows->c;
     qd_grid grids[QD_ROW_GROUP][N_GRIDS];
-    float errors[N_GRIDS * TILE], absmax = g->m->absmax;
-    size_t n_units = c->units_per_row ? c->units_per_row : 1, n_grids = n_codes(c) / REFERENCE_STEP, n_fit;
+    float errors[N_GRIDS * TILE];
+    qd_range range = c->range;
+    size_t n_units = c->units_per_row ? c->units_per_row : 1, n_grids = qd_n_candidates(c) / REFERENCE_STEP, n_fit;
     (void)i_rows, (void)q;
     for (size_t u = 0; u < n_units; u++) {
         size_t row, first = 0, n = c->n_in;
         if (c->units_per_row) qd_unit_span(c, u, &row, &first, &n);
         for (size_t r = 0; r < h; r++) {
-            if (c->units_per_row) QD_TRY(qd_unit_absmax(rows->ctx, c, w + r * c->n_in + first, n, &absmax));
-            qd_grids_make(rows->ctx->kernels, absmax, g->s->every, n_grids, c->bits, c->full_range, grids[r], &n_fit);
+            if (c->units_per_row) QD_TRY(qd_unit_range(rows->ctx, c, w + r * c->n_in + first, n, &range));
+            qd_grids_make(rows->ctx->kernels, range, s->every, n_grids, c->bits, c->levels, grids[r], &n_fit);
             if (n_fit < n_grids)
                 return qd_fail(rows->ctx, QDISP_ENUMERIC, "%s: a scale of %g does not fit a 16-bit float", c->name,
-                               (double)absmax);
+                               (double)qd_range_span(range, c->levels));
         }
         for (size_t j = first; j < first + n; j += TILE) {
             size_t width = first + n - j < TILE ? first + n - j : TILE;
@@ -328,12 +229,10 @@ static qdisp_status find_references(laaciq *s) {
     qdisp_status status = least ? QDISP_OK : QDISP_ENOMEM;
     for (size_t i = 0; i < s->n && status == QDISP_OK; i++) {
         qd_rows rows = sampled(s, i);
-        choosing g = {s, &s->matrices[i]};
-        reference_job job = {s, i, n_codes(rows.c) / REFERENCE_STEP, NULL, least};
+        reference_job job = {s, i, qd_n_candidates(rows.c) / REFERENCE_STEP, NULL, least};
         double *table = qd_alloc(s->ctx, job.n_grids * rows.c->n_in, sizeof *table);
         job.table = table;
-        status = table ? qd_rows_run(&rows, group_table, &g, table, job.n_grids * rows.c->n_in)
-                       : QDISP_ENOMEM;
+        status = table ? qd_rows_run(&rows, group_table, s, table, job.n_grids * rows.c->n_in) : QDISP_ENOMEM;
         if (status == QDISP_OK) status = qd_parallel(s->ctx, s->n_languages, reference_task, &job);
         qd_free(s->ctx, table);
     }
@@ -388,13 +287,11 @@ enum { OWN, NO_GAIN, MIN_MAX, ACIQ, N_RIVALS }; /* NO_GAIN right behind OWN, who
 static const char *const rivals[N_RIVALS] = {"la-aciq", "no gain", "min-max", "aciq"};
 
 static qdisp_status choose_rows(laaciq *s, size_t i, qd_rows rows, int rival) {
-    choosing g = {s, &s->matrices[i]};
+    qd_weighting weighting = weighting_of(s, i);
     if (rival == MIN_MAX) return qd_rtn_choose(&rows);
     if (rival == ACIQ) return qd_aciq_choose(&rows);
     QD_TRY(mix_energies(s, i));
-    QD_TRY(rows.c->units_per_row ? qd_rows_run(&rows, group_choose, &g, NULL, 0) : choose_matrix(s, &rows, g.m));
-    if (rival == NO_GAIN) memset(rows.c->gains, 0, rows.c->n_units);
-    return QDISP_OK;
+    return qd_search_rows(&rows, &weighting, rival == OWN, NULL);
 }
 
 /* Never worse on held-out calibration text than the same without gain (which pays where many maps shrink together),
@@ -450,8 +347,7 @@ static qdisp_status choose(const qdisp_quantizer *q, const qd_languages *languag
     s.reference = qd_alloc(s.ctx, s.n_languages, sizeof *s.reference);
     double *work = qd_alloc(s.ctx, 3 * s.n_languages, sizeof *work);
     if (!s.matrices || !s.damage || !s.lambda || !s.reference || !work) goto done;
-    for (unsigned k = 0; k < QD_N_CLIPS; k++) s.ratios[k] = qd_clip_ratio(k);
-    for (size_t k = 0; k < QD_N_CLIPS / REFERENCE_STEP; k++) s.every[k] = s.ratios[k * REFERENCE_STEP];
+    for (unsigned k = 0; k < QD_N_CLIPS / REFERENCE_STEP; k++) s.every[k] = qd_clip_ratio(k * REFERENCE_STEP);
     for (size_t i = 0; i < n; i++) QD_TRY_GOTO(load_matrix(&s, i));
     for (size_t l = 0; l < s.n_languages; l++) s.reference[l] = 1;
     if (!strcmp(q->opt.objective, "regret")) QD_TRY_GOTO(find_references(&s));
@@ -464,5 +360,5 @@ done:
 }
 
 const qd_method qd_method_laaciq = {"la-aciq", "weights, calibration by language",
-                                    "libqdisp: ACIQ's problem for the worst language, solved by its dual", true,
+                                    "libqdisp: ACIQ's problem for the worst language, solved by its dual", QD_NEEDED,
                                     choose};

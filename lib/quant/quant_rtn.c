@@ -9,7 +9,10 @@ qdisp_status qd_rtn_choose(const qd_rows *rows) {
     c->error_rel_model = NAN;
     memset(c->clips, 0, c->n_units);
     memset(c->gains, 0, c->n_units);
-    return c->units_per_row ? QDISP_OK : qd_rows_absmax(rows, &c->alpha);
+    if (c->units_per_row) return QDISP_OK;
+    QD_TRY(qd_rows_range(rows, &c->range));
+    c->alpha = qd_range_most(c->range);
+    return QDISP_OK;
 }
 
 static qdisp_status choose(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n) {
@@ -17,4 +20,4 @@ static qdisp_status choose(const qdisp_quantizer *q, const qd_languages *languag
     return qd_choose_each(q->ctx, choices, n, qd_rtn_choose);
 }
 
-const qd_method qd_method_rtn = {"rtn", "weights", "round to nearest, min-max", false, choose};
+const qd_method qd_method_rtn = {"rtn", "weights", "round to nearest, min-max", QD_UNUSED, choose};

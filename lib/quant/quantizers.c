@@ -21,6 +21,18 @@ const qd_method *qd_method_find(const char *name) {
     return NULL;
 }
 
+static const char *const levels_names[] = {"narrow", "full", "asym"};
+
+const char *qd_levels_name(qd_levels levels) {
+    return levels_names[levels];
+}
+
+bool qd_levels_find(const char *name, qd_levels *levels) {
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(name, levels_names[i])) return *levels = (qd_levels)i, true;
+    return false;
+}
+
 static qdisp_status find_method(qdisp_ctx *ctx, const char *name, const qd_method **out) {
     char known[256] = "";
     *out = name ? qd_method_find(name) : NULL;
@@ -41,9 +53,11 @@ static qdisp_status find_type(qdisp_ctx *ctx, const char *name, const char **typ
     return qd_fail(ctx, QDISP_EINVAL, "type: '%s' is not int or one of%s", name, known);
 }
 
-static qdisp_status check_options(qdisp_ctx *ctx, qdisp_quantizer_options *o) {
+static qdisp_status check_options(qdisp_ctx *ctx, const qd_method *method, qdisp_quantizer_options *o,
+                                  qd_levels *levels) {
     if (o->bits == 0) o->bits = 4;
     if (o->group_size == 0) o->group_size = 64;
+    if (!o->levels) o->levels = "narrow";
     if (!o->objective) o->objective = "regret";
     if (o->n_steps == 0) o->n_steps = 12;
     if (o->step == 0) o->step = 1;
@@ -52,7 +66,10 @@ static qdisp_status check_options(qdisp_ctx *ctx, qdisp_quantizer_options *o) {
     if (o->group_size < QDISP_GROUP_TENSOR || (o->group_size > 0 && o->group_size < 8))
         return qd_fail(ctx, QDISP_EINVAL, "group_size: %lld is not 8 or more, -1 (channel) or -2 (tensor)",
                        (long long)o->group_size);
-    if (o->full_range > 1) return qd_fail(ctx, QDISP_EINVAL, "full_range: 0 or 1");
+    if (!qd_levels_find(o->levels, levels))
+        return qd_fail(ctx, QDISP_EINVAL, "levels: '%s' is not narrow, full or asym", o->levels);
+    if (o->weights) QD_TRY(qd_weights_check(ctx, "quantizer", o->weights));
+    if (o->options) QD_TRY(qd_options_check(ctx, "quantizer", o->options, method));
     if (strcmp(o->objective, "regret") && strcmp(o->objective, "worst") && strcmp(o->objective, "mean"))
         return qd_fail(ctx, QDISP_EINVAL, "objective: '%s' is not regret, worst or mean", o->objective);
     if (o->n_steps > 1000) return qd_fail(ctx, QDISP_EINVAL, "n_steps: at most 1000");
@@ -67,7 +84,8 @@ qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp
     const char *type;
     QD_TRY(find_method(ctx, method, &row));
     QD_TRY(qd_copy_options(ctx, "quantizer options", options, &opt, sizeof opt));
-    QD_TRY(check_options(ctx, &opt));
+    qd_levels levels = QD_NARROW;
+    QD_TRY(check_options(ctx, row, &opt, &levels));
     QD_TRY(find_type(ctx, opt.type, &type));
     qdisp_quantizer *q = qd_alloc(ctx, 1, sizeof *q);
     if (!q) return QDISP_ENOMEM;
@@ -75,14 +93,20 @@ qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp
     q->method = row;
     q->type = opt.type = type;
     q->opt = opt;
-    q->roles = opt.roles ? qd_strdup(ctx, opt.roles) : NULL;
-    q->objective = qd_strdup(ctx, opt.objective);
-    if ((opt.roles && !q->roles) || !q->objective) {
+    q->levels = levels;
+    const struct {
+        const char **from;
+        char **to;
+    } strings[] = {{&q->opt.roles, &q->roles}, {&q->opt.objective, &q->objective}, {&q->opt.weights, &q->weights},
+                   {&q->opt.options, &q->options}};
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
+        if (!*strings[i].from) continue;
+        *strings[i].from = *strings[i].to = qd_strdup(ctx, *strings[i].from);
+        if (*strings[i].to) continue;
         qdisp_quantizer_free(q);
         return QDISP_ENOMEM;
     }
-    q->opt.roles = q->roles;
-    q->opt.objective = q->objective;
+    q->opt.levels = qd_levels_name(levels);
     *out = q;
     return QDISP_OK;
 }
@@ -92,6 +116,8 @@ void qdisp_quantizer_free(qdisp_quantizer *q) {
     qdisp_ctx *ctx = q->ctx;
     qd_free(ctx, q->roles);
     qd_free(ctx, q->objective);
+    qd_free(ctx, q->weights);
+    qd_free(ctx, q->options);
     qd_free(ctx, q);
     qdisp_ctx_free(ctx);
 }
@@ -102,11 +128,13 @@ qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out) {
     qdisp_status status = QDISP_OK;
     size_t method = qd_table_column(t, &status, "method", "", QDISP_COLUMN_STR);
     size_t needs = qd_table_column(t, &status, "needs", "", QDISP_COLUMN_STR);
+    size_t options = qd_table_column(t, &status, "options", "", QDISP_COLUMN_STR);
     size_t paper = qd_table_column(t, &status, "paper", "", QDISP_COLUMN_STR);
     for (size_t i = 0; i < N_METHODS; i++) {
         size_t row = qd_table_row(t, &status);
         qd_table_str(t, &status, row, method, methods[i]->name);
         qd_table_str(t, &status, row, needs, methods[i]->needs);
+        if (methods[i]->options) qd_table_str(t, &status, row, options, methods[i]->options);
         qd_table_str(t, &status, row, paper, methods[i]->paper);
     }
     if (status == QDISP_OK) *out = t;
@@ -186,7 +214,7 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
                          .dtype = (qdisp_dtype)t->dtype, .i_tensor = linear->i_weight, .i_linear = i,
                          .slot = linear->slot, .n_out = linear->n_out, .n_in = linear->n_in,
                          .bits = (int)q->opt.bits,
-                         .full_range = q->opt.full_range != 0, .group_size = q->opt.group_size,
+                         .levels = q->levels, .group_size = q->opt.group_size,
                          .alpha = NAN, .error_rel_model = NAN};
         qd_input_find(model, i, &c->input);
         c->n_units = qd_unit_count(c->n_out, c->n_in, c->group_size, &c->units_per_row);
@@ -200,18 +228,20 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
         }
         c->clips = qd_alloc(q->ctx, c->n_units, 1);
         c->gains = qd_alloc(q->ctx, c->n_units, 1);
-        if (!c->clips || !c->gains) {
-            qd_choices_free(q->ctx, list, n_list + 1);
-            return QDISP_ENOMEM;
-        }
+        if (q->weights) c->weights = qd_strdup(q->ctx, q->weights);
+        if (q->options) c->options = qd_strdup(q->ctx, q->options);
         n_list++;
+        if (c->clips && c->gains && (c->weights || !q->weights) && (c->options || !q->options)) continue;
+        qd_choices_free(q->ctx, list, n_list);
+        return QDISP_ENOMEM;
     }
     *choices = list;
     *n = n_list;
     return QDISP_OK;
 }
 
-/* The exact error of what was chosen, by the real quantizer. */
+/* The exact error of what was chosen, by the real quantizer; columns in their own units again. Kept weights have none,
+ * and are counted with the energy. */
 static qdisp_status measure(qdisp_ctx *ctx, qd_choice *c) {
     double error = 0, energy = 0, *sums = qd_alloc(ctx, 3 * c->n_in, sizeof *sums);
     if (!sums) return QDISP_ENOMEM;
@@ -219,8 +249,13 @@ static qdisp_status measure(qdisp_ctx *ctx, qd_choice *c) {
     qdisp_status status = qd_rows_measure(&all, sums);
     if (status == QDISP_OK) status = qd_rows_squares(&all, sums + 2 * c->n_in);
     for (size_t j = 0; j < c->n_in; j++) {
-        error += sums[j];
-        energy += sums[2 * c->n_in + j];
+        double factor = c->inputs ? (double)qd_input_factor(c->inputs[j]) : 1;
+        error += sums[j] / (factor * factor);
+        energy += sums[2 * c->n_in + j] / (factor * factor);
+    }
+    for (size_t k = 0; k < c->n_keep; k++) {
+        float buffer, w = *qd_load_f32(ctx->kernels, c->data, c->dtype, (size_t)c->keep[k], 1, &buffer);
+        energy += (double)w * (double)w;
     }
     c->error_rel = energy > 0 ? error / energy : NAN;
     qd_free(ctx, sums);
@@ -237,12 +272,14 @@ static qd_energy energy_at(const qdisp_calib *calib, size_t l, size_t fold, size
 
 /* What a calibration says of the choices; energies point into it. */
 static qdisp_status find_languages(qdisp_ctx *ctx, const qdisp_calib *calib, const qd_choice *choices, size_t n,
-                                   double **tokens_per_byte, qd_energy **energies) {
+                                   const char ***tags, double **tokens_per_byte, qd_energy **energies) {
     size_t n_languages = calib->n_languages;
+    *tags = qd_alloc(ctx, n_languages, sizeof **tags);
     *tokens_per_byte = qd_alloc(ctx, n_languages, sizeof **tokens_per_byte);
     *energies = qd_alloc(ctx, QD_N_FOLDS * n * n_languages, sizeof **energies);
-    if (!*tokens_per_byte || !*energies) return QDISP_ENOMEM;
+    if (!*tags || !*tokens_per_byte || !*energies) return QDISP_ENOMEM;
     for (size_t l = 0; l < n_languages; l++) {
+        (*tags)[l] = calib->languages[l].tag;
         double rate = qd_calib_tokens_per_byte(calib, l);
         (*tokens_per_byte)[l] = isfinite(rate) ? rate : 1; /* a host that gave no bytes: a loss per token */
     }
@@ -267,7 +304,7 @@ static qdisp_status choose_all(const qdisp_quantizer *q, const qd_languages *lan
 }
 
 static qdisp_status check_calib(const qdisp_quantizer *q, bool given) {
-    if (!q->method->needs_calib || given) return QDISP_OK;
+    if (q->method->needs_calib != QD_NEEDED || given) return QDISP_OK;
     return qd_fail(q->ctx, QDISP_EINVAL,
                    "%s needs a calibration by language: 'qdisp calibrate' or qdisp_calib_collect makes one",
                    q->method->name);
@@ -277,6 +314,7 @@ qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *m
                                   qdisp_table **plan) {
     qd_choice *choices = NULL;
     size_t n = 0;
+    const char **tags = NULL;
     double *tokens_per_byte = NULL;
     qd_energy *energies = NULL;
     QD_TRY(check_calib(q, calib));
@@ -284,11 +322,13 @@ qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *m
     QD_TRY(qd_progress(q->ctx, "planning", 0));
     QD_TRY(qd_choices_make(q, model, &choices, &n));
     qdisp_status status = QDISP_OK;
-    if (q->method->needs_calib) status = find_languages(q->ctx, calib, choices, n, &tokens_per_byte, &energies);
-    qd_languages languages = {calib ? calib->n_languages : 0, n, tokens_per_byte, energies};
-    if (status == QDISP_OK) status = choose_all(q, energies ? &languages : NULL, choices, n);
+    bool used = calib && calib->n_languages > 0 && q->method->needs_calib != QD_UNUSED;
+    if (used) status = find_languages(q->ctx, calib, choices, n, &tags, &tokens_per_byte, &energies);
+    qd_languages languages = {calib ? calib->n_languages : 0, n, tags, tokens_per_byte, energies};
+    if (status == QDISP_OK) status = choose_all(q, used ? &languages : NULL, choices, n);
     if (status == QDISP_OK) status = qd_plan_make(q, model, choices, n, plan);
     qd_choices_free(q->ctx, choices, n);
+    qd_free(q->ctx, tags);
     qd_free(q->ctx, tokens_per_byte);
     qd_free(q->ctx, energies);
     return status;

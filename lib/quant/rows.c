@@ -19,15 +19,17 @@ static size_t place(const qd_rows *rows, size_t i) {
     return (size_t)((unsigned __int128)i * rows->c->n_out / rows->n);
 }
 
-/* The group's rows as floats, side by side: in place if they lie so. */
+/* The group's rows as quantizers see them, side by side: in place if they lie so. */
 static const float *load_group(const qd_rows *rows, const size_t *i_rows, size_t h, float *buffer) {
     const qd_choice *c = rows->c;
-    if (rows->n == c->n_out)
+    bool plain = !c->inputs && c->n_keep == 0;
+    if (rows->n == c->n_out && plain)
         return qd_load_f32(rows->ctx->kernels, c->data, c->dtype, i_rows[0] * c->n_in, h * c->n_in, buffer);
     for (size_t r = 0; r < h; r++) {
         float *row = buffer + r * c->n_in;
         const float *w = qd_load_f32(rows->ctx->kernels, c->data, c->dtype, i_rows[r] * c->n_in, c->n_in, row);
         if (w != row) memcpy(row, w, c->n_in * sizeof *row);
+        if (!plain) qd_choice_prepare(c, i_rows[r], row);
     }
     return buffer;
 }
@@ -70,19 +72,22 @@ qdisp_status qd_rows_run(const qd_rows *rows, qd_row_group group, void *user, do
     return status;
 }
 
-static qdisp_status group_absmax(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+static qdisp_status group_range(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
                                  float *q, double *sums) {
-    float *absmax = user; /* [n_out], of the group in the place of its first row */
+    qd_range *ranges = user; /* [n_out], of the group in the place of its first row */
     (void)q, (void)sums;
-    return qd_unit_absmax(rows->ctx, rows->c, w, h * rows->c->n_in, &absmax[i_rows[0]]);
+    return qd_unit_range(rows->ctx, rows->c, w, h * rows->c->n_in, &ranges[i_rows[0]]);
 }
 
-qdisp_status qd_rows_absmax(const qd_rows *rows, float *absmax) {
-    float *all = qd_alloc(rows->ctx, rows->c->n_out, sizeof *all), most = 0;
+qdisp_status qd_rows_range(const qd_rows *rows, qd_range *range) {
+    qd_range *all = qd_alloc(rows->ctx, rows->c->n_out, sizeof *all), ends = {0, 0};
     if (!all) return QDISP_ENOMEM;
-    qdisp_status status = qd_rows_run(rows, group_absmax, all, NULL, 0);
-    for (size_t r = 0; r < rows->c->n_out; r++) most = all[r] > most ? all[r] : most;
-    if (status == QDISP_OK) *absmax = most;
+    qdisp_status status = qd_rows_run(rows, group_range, all, NULL, 0);
+    for (size_t r = 0; r < rows->c->n_out; r++) {
+        ends.low = all[r].low < ends.low ? all[r].low : ends.low;
+        ends.high = all[r].high > ends.high ? all[r].high : ends.high;
+    }
+    if (status == QDISP_OK) *range = ends;
     qd_free(rows->ctx, all);
     return status;
 }
@@ -98,22 +103,12 @@ qdisp_status qd_rows_squares(const qd_rows *rows, double *sums) {
     return qd_rows_run(rows, group_squares, NULL, sums, rows->c->n_in);
 }
 
-/* As the codes would be decoded, but for kept weights, which are 0. */
-static qdisp_status quantize_prepared(const qd_rows *rows, size_t i_row, const float *w, float *out) {
-    const qd_choice *c = rows->c;
-    if (!c->inputs && c->n_keep == 0) return qd_quantize_row(rows->ctx, c, i_row, w, out);
-    memcpy(out, w, c->n_in * sizeof *out);
-    qd_choice_prepare(c, i_row, out);
-    QD_TRY(qd_quantize_row(rows->ctx, c, i_row, out, out));
-    for (size_t j = 0; c->inputs && j < c->n_in; j++) out[j] /= qd_input_factor(c->inputs[j]);
-    return QDISP_OK;
-}
-
 static qdisp_status group_measure(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
                                   float *q, double *sums) {
     size_t n_in = rows->c->n_in;
     (void)user;
-    for (size_t r = 0; r < h; r++) QD_TRY(quantize_prepared(rows, i_rows[r], w + r * n_in, q + r * n_in));
+    for (size_t r = 0; r < h; r++)
+        QD_TRY(qd_quantize_row(rows->ctx, rows->c, i_rows[r], w + r * n_in, q + r * n_in));
     rows->ctx->kernels->column_measure(w, q, h, n_in, n_in, n_in, sums, sums + n_in);
     return QDISP_OK;
 }

@@ -20,12 +20,24 @@ typedef qdisp_status (*qd_row_group)(const qd_rows *rows, void *user, const size
  * 0. Calls run in parallel: what they write belongs to their rows. */
 qdisp_status qd_rows_run(const qd_rows *rows, qd_row_group group, void *user, double *sums, size_t n_sums);
 
-/* Largest |w| of the rows; ENUMERIC if one is not finite. */
-qdisp_status qd_rows_absmax(const qd_rows *rows, float *absmax);
+/* The ends of the rows' weights; ENUMERIC if one is not finite. */
+qdisp_status qd_rows_range(const qd_rows *rows, qd_range *range);
 /* sums[n_in] = column sums of w^2. */
 qdisp_status qd_rows_squares(const qd_rows *rows, double *sums);
 /* sums[0 .. n_in) = column sums of (w - Q)^2 under the choice, sums[n_in .. 2 n_in) of Q^2. */
 qdisp_status qd_rows_measure(const qd_rows *rows, double *sums);
+
+/* Column weights of a clipping problem: omega[n_in], NULL: 1; total[n_in + 1]: their running sums, 0 first. */
+typedef struct qd_weighting {
+    const float *omega;
+    const double *total;
+} qd_weighting;
+/* How many clip characters are candidates: thresholds of groups never pay below 2^(-31/12) = 1/6 of the maximum; whole
+ * channels and tensors of heavy-tailed weights can, so they get the whole range. */
+size_t qd_n_candidates(const qd_choice *c);
+/* The thresholds of these rows with the least sum omega_j (w - Q)^2, and with gain the gains; range is set for a
+ * tensor. sums: as qd_rows_measure, or NULL. */
+qdisp_status qd_search_rows(const qd_rows *rows, const qd_weighting *weighting, bool gain, double *sums);
 
 /* Round to nearest and ACIQ, for the units of these rows (la-aciq's guard compares with them). */
 typedef qdisp_status (*qd_choose_rows)(const qd_rows *rows);

@@ -172,9 +172,10 @@ static qdisp_status grid_row(void *arg, size_t row, unsigned i_worker) {
     for (size_t g = 0; g < MATRIX_COLUMNS / GROUP; g++) {
         const float *w = r->f32 + row * MATRIX_COLUMNS + g * GROUP;
         qd_grid grid;
-        qd_unit unit = {w, NULL, GROUP, GROUP, k->abs_max(w, GROUP)};
+        float most = k->abs_max(w, GROUP);
+        qd_unit unit = {w, NULL, GROUP, GROUP, {-most, most}};
         r->bytes[row * (MATRIX_COLUMNS / GROUP) + g] =
-            (uint8_t)qd_grid_search(k, &unit, ratios, N_RATIOS, 4, true, &grid);
+            (uint8_t)qd_grid_search(k, &unit, ratios, N_RATIOS, 4, QD_FULL, &grid);
     }
     return QDISP_OK;
 }

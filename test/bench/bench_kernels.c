@@ -79,6 +79,10 @@ static void run_abs_max(const qd_kernels *k, const work *w) {
     sink = (double)k->abs_max(w->x, w->n);
 }
 
+static void run_range(const qd_kernels *k, const work *w) {
+    k->range(w->x, w->n, w->out);
+}
+
 static void run_abs_sum(const qd_kernels *k, const work *w) {
     sink = k->abs_sum(w->x, w->n);
 }
@@ -307,6 +311,7 @@ static void run_affine_codes(const qd_kernels *k, const work *w) {
 #define COST_column_sums_i8 1, 1, 1, 10
 #define COST_column_squares 4, 1, 1
 #define COST_abs_max 4, 1, 1
+#define COST_range 4, 1, 1
 #define COST_abs_sum 4, 1, 1
 #define COST_count_f32 4, 1, 1
 #define COST_count_16 2, 1, 1

@@ -6,8 +6,10 @@ Lines of quant.txt, fields separated by spaces:
     sample LAW HEX...                    64 x 16 weights as f32 bit patterns
     aciq LAW BITS FULL ALPHA             root of E[(|X| - a)+] = c a on the sample, by scipy.optimize.brentq
     channels LAW BITS FULL CLIPS         the same a row, as the character of the nearest 2^(-k/12)
-    rtn LAW BITS FULL GROUP CRC ERROR    round to nearest with f16 scales in numpy: zlib.crc32 of the f32 weights and
-                                         sum (w - q)^2 / sum w^2; GROUP -1 a row, -2 the tensor
+    rtn LAW BITS LEVELS GROUP CRC ERROR  round to nearest with f16 scales in numpy: zlib.crc32 of the f32 weights and
+                                         sum (w - q)^2 / sum w^2; GROUP -1 a row, -2 the tensor; LEVELS 2: asymmetric
+    mse LAW BITS LEVELS GROUP CLIPS      the clip character of the least squared error of every unit (of the first 32
+                                         for groups, else 64), ? where the best two are within 1e-6
     closed LAW BITS ALPHA                alpha / sigma of the law itself for 2^BITS levels, by brentq on its formula
 """
 import os
@@ -40,19 +42,35 @@ def aciq(x, bits, full):
     return optimize.brentq(lambda a: np.maximum(x - a, 0).mean() - c * a, 0, x.max(), xtol=1e-300, rtol=1e-14)
 
 
-def rtn_block(w, bits, full):
-    half = half_of(bits, full)
-    scale = F(np.float16(F(np.abs(w).max()) / F(half)))
+def rtn_block(w, bits, levels, ratio=F(1)):
+    low, high = F(min(w.min(), 0)) * ratio, F(max(w.max(), 0)) * ratio
+    span, n = (high - low, 2 ** bits - 1) if levels == 2 else (F(np.abs(w).max()) * ratio, half_of(bits, levels))
+    scale = F(np.float16(span / F(n)))
     inverse = F(1) / scale
-    codes = np.clip(np.rint(w * inverse), -half, half - 1 if full else half).astype(np.int32)
+    first, last = (-n, n - 1 if levels else n)
+    if levels == 2:
+        first = -int(np.clip(np.rint(-low * inverse), 0, n))
+        last = n + first
+    codes = np.clip(np.rint(w * inverse), first, last).astype(np.int32)
     return codes.astype(F) * scale
 
 
-def rtn(w, bits, full, group):
+def units(w, group):
     if group == -2:
-        return rtn_block(w, bits, full)
+        return [w.ravel()]
     n = w.shape[1] if group == -1 else group
-    return np.stack([np.concatenate([rtn_block(r[i:i + n], bits, full) for i in range(0, len(r), n)]) for r in w])
+    return [r[i:i + n] for r in w for i in range(0, len(r), n)]
+
+
+def rtn(w, bits, levels, group):
+    return np.concatenate([rtn_block(u, bits, levels) for u in units(w, group)]).reshape(w.shape)
+
+
+def mse_clip(w, bits, levels, n_candidates):
+    ratios = [F(2 ** (-(k % 12) / 12)) * F(2.0 ** -(k // 12)) for k in range(n_candidates)]
+    d = [((w.astype(float) - rtn_block(w, bits, levels, r).astype(float)) ** 2).sum() for r in ratios]
+    best = int(np.argmin(d))
+    return "?" if np.partition(d, 1)[1] < d[best] * (1 + 1e-6) else CODES[best]
 
 
 here = os.path.dirname(os.path.abspath(__file__))
@@ -69,11 +87,15 @@ with open(os.path.join(here, "quant.txt"), "w") as out:
                     assert abs(k - np.floor(k) - 0.5) > 1e-4, "too near the middle: take another seed"
                     clips += CODES[int(np.clip(np.rint(k), 0, 63))]
                 out.write(f"channels {law} {bits} {full} {clips}\n")
+            for full in (0, 1, 2):
                 for group in (-2, -1, 8, 12, 64):
                     q = rtn(w, bits, full, group)
                     d, e = (w.astype(float) - q.astype(float)), w.astype(float)
                     out.write(f"rtn {law} {bits} {full} {group} {zlib.crc32(q.astype('<f4').tobytes())} "
                               f"{(d * d).sum() / (e * e).sum():.17g}\n")
+                    if group in (-2, -1, 12) and bits in (2, 3, 4, 8):
+                        clips = [mse_clip(u, bits, full, 32 if group > 0 else 64) for u in units(w, group)]
+                        out.write(f"mse {law} {bits} {full} {group} {''.join(clips)}\n")
     for bits in range(2, 9):
         c = 1 / (3 * 4 ** bits)
         g = optimize.brentq(lambda a: 2 * (stats.norm.pdf(a) - a * stats.norm.sf(a)) - c * a, 1e-3, 20, rtol=1e-14)

@@ -85,6 +85,10 @@ static void test_abs_max(const test_case *t) {
     COMPARE("abs_max", float, same_f32, 0, NULL, 1, *out = k->abs_max(t->x, t->n));
 }
 
+static void test_range(const test_case *t) {
+    COMPARE("range", float, same_f32, 0, NULL, 2, k->range(t->x, t->n, out));
+}
+
 static void test_abs_sum(const test_case *t) {
     COMPARE("abs_sum", double, same_f64, 0, NULL, 1, *out = k->abs_sum(t->x, t->n));
 }

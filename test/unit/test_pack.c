@@ -43,13 +43,16 @@ TEST(many_grids_are_those_of_one_at_a_time) {
     static const float sizes[] = {0, 1e-45f, 1e-7f, 1e-4f, 0.0371f, 1, 17.3f, 65504, 3e5f, 1e7f, 3e38f};
     for (unsigned k = 0; k < QD_N_CLIPS + 5; k++) ratios[k] = k < QD_N_CLIPS ? qd_clip_ratio(k) : 0.01f;
     for (int bits = 2; bits <= 8; bits++) {
-        for (int full = 0; full < 2; full++) {
+        for (int levels = QD_NARROW; levels <= QD_ASYM; levels++) {
             for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
                 static const size_t counts[] = {0, 1, 32, QD_N_CLIPS, QD_N_CLIPS + 5};
                 size_t n = counts[(s + (size_t)bits) % 5], n_fit = 99, want = 0;
                 qd_grid grids[QD_N_CLIPS + 5], grid;
-                qd_grids_make(ctx->kernels, sizes[s], ratios, n, bits, full, grids, &n_fit);
-                while (want < n && qd_grid_make(sizes[s] * ratios[want], 1, bits, full, &grid)) {
+                qd_range range = {levels == QD_ASYM ? -0.3f * sizes[s] : -sizes[s], sizes[s]};
+                qd_grids_make(ctx->kernels, range, ratios, n, bits, (qd_levels)levels, grids, &n_fit);
+                while (want < n &&
+                       qd_grid_make(qd_range_scale(range, ratios[want]), 1, bits, (qd_levels)levels, &grid)) {
+                    CHECK(grid.high - grid.low == (1 << bits) - (levels == QD_NARROW ? 2 : 1));
                     CHECK(memcmp(&grid, &grids[want], sizeof grid) == 0);
                     want++;
                 }
@@ -131,7 +134,7 @@ enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 static void check_matrix(const matrix_case *m, qdisp_dtype dtype, unsigned bits, bool full) {
     size_t n = m->n_rows * m->n_columns, row_bytes = qdisp_packed_row_bytes(m->n_columns, bits);
     size_t n_groups = qdisp_packed_n_groups(m->n_columns, m->group_size);
-    qd_choice c = {.name = "w", .n_out = m->n_rows, .n_in = m->n_columns, .bits = (int)bits, .full_range = full,
+    qd_choice c = {.name = "w", .n_out = m->n_rows, .n_in = m->n_columns, .bits = (int)bits, .levels = (qd_levels)full,
                    .group_size = m->group_size, .clips = clips, .gains = clips};
     c.n_units = qd_unit_count(c.n_out, c.n_in, c.group_size, &c.units_per_row);
     CHECK(n_groups == c.units_per_row && row_bytes == (m->n_columns * bits + 7) / 8);

@@ -240,7 +240,8 @@ TEST(integers_are_stored_exactly) {
     qdisp_model *m = made_llama();
     for (unsigned bits = 2; m && bits <= 8; bits++) {
         static const int64_t groups[] = {32, 64, QDISP_GROUP_CHANNEL, QDISP_GROUP_TENSOR};
-        qdisp_quantizer_options options = {.bits = bits, .group_size = groups[bits % 4], .full_range = bits % 3 == 0,
+        qdisp_quantizer_options options = {.bits = bits, .group_size = groups[bits % 4],
+                                           .levels = bits % 3 ? "narrow" : "full",
                                            .roles = "attn.q,mlp.up,head"};
         qdisp_table *plan = plan_of(m, bits % 2 ? "aciq" : "rtn", NULL, options);
         if (plan) check_values(plan, m, NULL);

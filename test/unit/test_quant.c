@@ -69,6 +69,8 @@ static const char *cell_str(const qdisp_table *t, const char *column, size_t row
     return qdisp_table_str(t, qdisp_table_find(t, column))[row];
 }
 
+static const char *const levels[] = {"narrow", "full", "asym"};
+
 static uint32_t crc32_of(const void *data, size_t n) { /* as zlib's */
     const unsigned char *s = data;
     uint32_t crc = ~0u;
@@ -123,7 +125,7 @@ static void aciq_row(char *fields) {
     double alpha;
     CHECK(sscanf(fields, "%31s %d %d %lf", law, &bits, &full, &alpha) == 4 && !strcmp(law, law_name));
     qdisp_table *plan = plan_of(law_model, NULL, "aciq",
-                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = (uint64_t)full,
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .levels = full ? "full" : NULL,
                                                           .group_size = QDISP_GROUP_TENSOR, .roles = "mlp.up"});
     CHECK_NEAR(cell_f64(plan, "alpha", row_of(plan, UP)), alpha, 1e-7); /* alpha is an f32 */
     qdisp_table_free(plan);
@@ -138,7 +140,7 @@ static void channels_row(char *fields) {
     int bits, full;
     CHECK(sscanf(fields, "%31s %d %d %79s", law, &bits, &full, clips) == 4 && !strcmp(law, law_name));
     qdisp_table *plan = plan_of(law_model, NULL, "aciq",
-                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = (uint64_t)full,
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .levels = full ? "full" : NULL,
                                                           .group_size = QDISP_GROUP_CHANNEL, .roles = "mlp.up"});
     const char *got = cell_str(plan, "clip", row_of(plan, UP));
     if (strlen(got) == 1) for (int i = 0; i < 64; i++) CHECK(clips[i] == got[0]);
@@ -153,25 +155,53 @@ TEST(aciq_takes_the_nearest_clip_of_a_channel) {
 
 static void rtn_row(char *fields) {
     char law[32];
-    int bits, full;
+    int bits, asked;
     long group;
     unsigned long crc;
     double error;
-    CHECK(sscanf(fields, "%31s %d %d %ld %lu %lf", law, &bits, &full, &group, &crc, &error) == 6);
+    CHECK(sscanf(fields, "%31s %d %d %ld %lu %lf", law, &bits, &asked, &group, &crc, &error) == 6);
     qdisp_table *plan = plan_of(law_model, NULL, "rtn",
-                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = (uint64_t)full,
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .levels = levels[asked],
                                                           .group_size = group, .roles = "mlp.up"});
     qdisp_model *q = applied(plan, law_model);
     CHECK(crc32_of(data_of(q, UP), 64 * 16 * 4) == (uint32_t)crc);
     CHECK_NEAR(cell_f64(plan, "error_rel", row_of(plan, UP)), error, 2e-6); /* f64 sums of 1024 in another order */
     size_t n_units = group == -2 ? 1 : group == -1 ? 64 : 64 * ((16 + (size_t)group - 1) / (size_t)group);
-    CHECK_NEAR(cell_f64(plan, "bits_per_weight", row_of(plan, UP)), bits + 16.0 * (double)n_units / 1024, 1e-15);
+    double per_unit = asked == 2 ? 16.0 + bits : 16.0;
+    CHECK_NEAR(cell_f64(plan, "bits_per_weight", row_of(plan, UP)), bits + per_unit * (double)n_units / 1024, 1e-15);
     qdisp_model_free(q);
     qdisp_table_free(plan);
 }
 
 TEST(rtn_is_numpys_bit_for_bit) {
-    CHECK(each_golden("rtn", rtn_row) == 4 * 7 * 2 * 5);
+    CHECK(each_golden("rtn", rtn_row) == 4 * 7 * 3 * 5);
+}
+
+static void mse_row(char *fields) {
+    static char clips[1024];
+    char law[32];
+    int bits, asked;
+    long group;
+    CHECK(sscanf(fields, "%31s %d %d %ld %1023s", law, &bits, &asked, &group, clips) == 5);
+    qdisp_table *plan = plan_of(law_model, NULL, "mse",
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .levels = levels[asked],
+                                                          .group_size = group, .roles = "mlp.up"});
+    size_t row = row_of(plan, UP), n_bad = 0;
+    if (group == -2) { /* alpha is the threshold itself */
+        double most = 0;
+        for (int i = 0; i < 64 * 16; i++) most = fmax(most, fabs((double)data_of(law_model, UP)[i]));
+        double k = -12 * log2(cell_f64(plan, "alpha", row) / most);
+        CHECK(*clips == '?' || QD_CLIP_CODES[lrint(k)] == *clips);
+    } else {
+        const char *got = cell_str(plan, "clip", row);
+        for (size_t u = 0; clips[u]; u++) n_bad += clips[u] != '?' && got[got[1] ? u : 0] != clips[u];
+        CHECK(n_bad == 0);
+    }
+    qdisp_table_free(plan);
+}
+
+TEST(mse_finds_the_least_error_as_numpy_does) {
+    CHECK(each_golden("mse", mse_row) == 4 * 4 * 3 * 3);
 }
 
 /* Upper tail quantile of the standard normal law, by bisection on erfc. */
@@ -202,7 +232,7 @@ static void closed_row(char *fields) {
     }
     grid_model = tiny_model(ctx, grid_weights);
     qdisp_table *plan = plan_of(grid_model, NULL, "aciq",
-                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .full_range = 1, .roles = "mlp.up",
+                                (qdisp_quantizer_options){.bits = (uint64_t)bits, .levels = "full", .roles = "mlp.up",
                                                           .group_size = QDISP_GROUP_TENSOR});
     /* The grid stands for the law up to its outermost cell: E[(|X| - a)+] is off by at most the mass 1 / N of that cell
      * times about one scale of the tail, and the root by that over the slope P(|X| > a) + c. */
@@ -237,7 +267,7 @@ TEST(options_are_checked) {
         qdisp_quantizer_options o;
         const char *part;
     } rows[] = {{{.bits = 1}, "bits"}, {{.bits = 9}, "bits"}, {{.group_size = 7}, "group_size"},
-                {{.group_size = -3}, "group_size"}, {{.full_range = 2}, "full_range"}, {{.objective = "best"}, "best"},
+                {{.group_size = -3}, "group_size"}, {{.levels = "wide"}, "levels"}, {{.objective = "best"}, "best"},
                 {{.n_steps = 1001}, "n_steps"}, {{.step = -1}, "step"}, {{.step = (double)NAN}, "step"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         qdisp_quantizer_options o = rows[i].o;
@@ -479,7 +509,9 @@ static qdisp_calib *calibration(qdisp_model *m) {
     return c;
 }
 
-static const char *const methods[] = {"rtn", "aciq", "la-aciq"};
+static const char *const methods[] = {"rtn", "aciq", "mse", "la-aciq"};
+enum { N_METHODS = sizeof methods / sizeof *methods };
+
 static const int64_t groups[] = {QDISP_GROUP_TENSOR, QDISP_GROUP_CHANNEL, 8, 24};
 
 static int same_weights(const qdisp_model *a, const qdisp_model *b) {
@@ -492,11 +524,11 @@ static int same_weights(const qdisp_model *a, const qdisp_model *b) {
 
 TEST(a_plan_through_csv_gives_the_same_weights) {
     qdisp_calib *c = calibration(model);
-    for (size_t k = 0; k < 3; k++)
+    for (size_t k = 0; k < N_METHODS; k++)
         for (size_t g = 0; g < 4; g++)
             for (uint64_t bits = 2; bits <= 8; bits += 3) {
                 qdisp_table *plan = plan_of(model, c, methods[k], (qdisp_quantizer_options){.bits = bits,
-                    .group_size = groups[g], .full_range = g % 2}), *back = NULL;
+                    .group_size = groups[g], .levels = levels[(g + k) % 3]}), *back = NULL;
                 CHECK_STATUS(qdisp_table_save(plan, in_folder("plan.csv"), "csv"), QDISP_OK);
                 CHECK_STATUS(qdisp_table_open_csv(ctx, in_folder("plan.csv"), "plan", &back), QDISP_OK);
                 qdisp_model *a = applied(plan, model), *b = applied(back, model);
@@ -530,7 +562,7 @@ TEST(the_search_that_stops_early_finds_the_best_candidate) {
     uint64_t state = 3;
     for (size_t k = 0; k < N_RATIOS; k++) ratios[k] = 1 - 0.012f * (float)k;
     for (int trial = 0; trial < 300; trial++) {
-        qd_unit unit = {w, trial % 2 ? e : NULL, (size_t)(8 + trial % 93), 0, 0};
+        qd_unit unit = {w, trial % 2 ? e : NULL, (size_t)(8 + trial % 93), 0, {0, 0}};
         for (size_t i = 0; i < unit.n; i++) {
             double u[2];
             for (int k = 0; k < 2; k++) {
@@ -540,18 +572,22 @@ TEST(the_search_that_stops_early_finds_the_best_candidate) {
             w[i] = (float)(trial % 3 ? u[0] : u[0] / (0.02 + fabs(u[1]))); /* light and heavy tails */
             e[i] = (float)(trial % 5 ? u[1] * u[1] : i % 7 == 0);
             unit.total += unit.e ? (double)e[i] : 1;
-            unit.absmax = fmaxf(unit.absmax, fabsf(w[i]));
+            unit.range.high = fmaxf(unit.range.high, fabsf(w[i]));
+            unit.range.low = -unit.range.high;
         }
         int bits = 2 + trial % 7;
-        bool full = trial % 4 == 0;
+        qd_levels grid_levels = (qd_levels)(trial / 2 % 3);
+        float ends[2];
+        ctx->kernels->range(w, unit.n, ends);
+        if (grid_levels == QD_ASYM) unit.range = (qd_range){ends[0], ends[1]};
         qd_grid grids[N_RATIOS], grid;
         double errors[N_RATIOS];
         size_t n_fit, best = 0;
-        qd_grids_make(ctx->kernels, unit.absmax, ratios, N_RATIOS, bits, full, grids, &n_fit);
+        qd_grids_make(ctx->kernels, unit.range, ratios, N_RATIOS, bits, grid_levels, grids, &n_fit);
         ctx->kernels->grid_errors(w, unit.e, unit.n, grids, n_fit, errors);
         for (size_t k = 1; k < n_fit; k++)
             if (errors[k] < errors[best]) best = k;
-        CHECK(qd_grid_search(ctx->kernels, &unit, ratios, N_RATIOS, bits, full, &grid) == best);
+        CHECK(qd_grid_search(ctx->kernels, &unit, ratios, N_RATIOS, bits, grid_levels, &grid) == best);
         CHECK(grid.scale == grids[best].scale);
     }
 }
@@ -678,7 +714,7 @@ TEST(a_bad_matrix_is_refused_and_outputs_stay) {
 }
 
 TEST(threads_and_instruction_sets_give_the_same_plan_and_weights) {
-    for (size_t k = 0; k < 3; k++)
+    for (size_t k = 0; k < N_METHODS; k++)
         for (size_t g = 0; g < 3; g++) {
             uint32_t first = 0;
             char text[4096] = "";
@@ -688,7 +724,7 @@ TEST(threads_and_instruction_sets_give_the_same_plan_and_weights) {
                 qdisp_model *m = tiny_model(own, weights);
                 qdisp_calib *c = calibration(m);
                 qdisp_table *plan = plan_of(m, c, methods[k], (qdisp_quantizer_options){.bits = 3,
-                    .group_size = groups[g]});
+                    .group_size = groups[g], .levels = levels[(g + k) % 3]});
                 qdisp_model *q = applied(plan, m);
                 uint32_t crc = 0;
                 char now[4096] = "";
@@ -820,7 +856,7 @@ TEST(bad_weights_are_an_error_with_a_name) {
         float row[16] = {1, 2, 3};
         CHECK_STATUS(qdisp_calib_new(bad, &c), QDISP_OK);
         CHECK_STATUS(qdisp_calib_feed(c, "en", 0, UP, row, 1, 16, 4), QDISP_OK);
-        for (size_t k = 0; k < 3; k++)
+        for (size_t k = 0; k < N_METHODS; k++)
             for (size_t g = 0; g < 3; g++) {
                 /* ACIQ may clip below the overflow: then there is nothing to complain of */
                 qdisp_status status = plan_status(bad, c, methods[k], (qdisp_quantizer_options){.bits = rows[i].bits,
@@ -919,6 +955,7 @@ int main(void) {
     RUN(aciq_solves_its_equation_as_brentq_does);
     RUN(aciq_takes_the_nearest_clip_of_a_channel);
     RUN(rtn_is_numpys_bit_for_bit);
+    RUN(mse_finds_the_least_error_as_numpy_does);
     RUN(aciq_meets_the_closed_forms);
     RUN(options_are_checked);
     RUN(damage_adds_noise_in_energy_and_shrinking_in_amplitude);

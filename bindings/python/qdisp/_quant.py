@@ -135,42 +135,58 @@ def _text(value: Any, what: str) -> Any:
     return c_string(value, what)
 
 
+def _pairs(value: Any, between: str, what: str) -> Any:
+    """{"a": 1} as "a=1"."""
+    if value is None:
+        return ffi.NULL
+    if not isinstance(value, dict):
+        raise TypeError(f"{what}: a dict is needed, not {type(value).__name__}")
+    return c_string(",".join(f"{name}{between}{float(number)!r}" for name, number in value.items()), what)
+
+
 class Quantizer:
     """An immutable quantizer: a method and its options.
 
     Args:
-        method: "rtn" (round to nearest), "aciq", "la-aciq" (language-aware, needs a calibration); see quantizers().
+        method: "rtn" (round to nearest), "aciq", "mse", "la-aciq" (language-aware, needs a calibration); see
+            quantizers().
         bits: 2..8.
         group_size: weights of a row that share a threshold, 8 or more; "channel": one threshold an output channel;
             "tensor": one a tensor.
-        full_range: 2^bits levels instead of 2^bits - 1 symmetric ones.
+        levels: "narrow" (None): 2^bits - 1 symmetric ones; "full": 2^bits; "asym": 2^bits over the range of the
+            weights, with an integer zero point.
         roles: roles to quantize, a list or comma-separated; None: every linear map of the blocks.
         objective: la-aciq: "regret" (None): the largest damage of a language over what it would be under thresholds
             chosen for it alone; "worst" or "mean" of the predicted damage per byte over languages.
         steps: la-aciq: steps of the dual, 0: the default.
         step: la-aciq: size of the multiplicative update, 0: the default.
+        weights: lambda of the languages, {"en": 0.3, "de": 0.7}, for methods that mix what they send; None: even.
+        options: of the method, {"percentile": 99.5}; quantizers() lists them.
 
     Errors: TypeError, ValueError; Error (EINVAL: unknown method, an option out of range).
     """
 
-    def __init__(self, method: str, bits: int = 4, group_size: int | str = 64, full_range: bool = False,
-                 roles: Any = None, objective: str | None = None, steps: int = 0, step: float = 0):
+    def __init__(self, method: str, bits: int = 4, group_size: int | str = 64, levels: str | None = None,
+                 roles: Any = None, objective: str | None = None, steps: int = 0, step: float = 0,
+                 weights: dict[str, float] | None = None, options: dict[str, float] | None = None):
         self._ctx = context()
-        options = ffi.new("qdisp_quantizer_options *")
-        options.size = ffi.sizeof(options[0])
-        options.bits = whole(bits, "bits", 2, 8)
-        options.group_size = group(group_size, 0)
-        options.full_range = bool(full_range)
+        c = ffi.new("qdisp_quantizer_options *")
+        c.size = ffi.sizeof(c[0])
+        c.bits = whole(bits, "bits", 2, 8)
+        c.group_size = group(group_size, 0)
         c_roles, c_objective = c_list(roles, "roles"), c_string(objective, "objective")
-        options.roles, options.objective = c_roles, c_objective
-        options.n_steps = whole(steps, "steps")
-        options.step = step
+        c_levels = c_string(levels, "levels")
+        c_weights, c_options = _pairs(weights, ":", "weights"), _pairs(options, "=", "options")
+        c.roles, c.objective, c.levels, c.weights, c.options = c_roles, c_objective, c_levels, c_weights, c_options
+        c.n_steps = whole(steps, "steps")
+        c.step = step
         self._repr = f"<Quantizer {method}: {bits} bits, group {group_size}>"
-        self._handle, = self._ctx.call("qdisp_quantizer_new", self._ctx.handle, _text(method, "method"), options)
+        self._handle, = self._ctx.call("qdisp_quantizer_new", self._ctx.handle, _text(method, "method"), c)
 
     def plan(self, model: Model, calibration: Calibration | None = None) -> Table:
-        """Table "plan", a row for every tensor to quantize: tensor, role, layer, method, bits, group_size, levels,
-        alpha, clip, n_weights, bits_per_weight, error_rel, error_rel_model, note. It may be edited (Table.set), saved.
+        """Table "plan", a row for every tensor to quantize: tensor, role, layer, method, type, bits, group_size,
+        levels, alpha, clip, gain, inputs, weights, keep, options, n_weights, bits_per_weight, error_rel,
+        error_rel_model, note. It may be edited (Table.set), saved.
 
         Errors: TypeError; Error (EINVAL: a method that needs a calibration; EMISMATCH: of another model; ENUMERIC).
         """

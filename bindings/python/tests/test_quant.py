@@ -81,8 +81,9 @@ def test_matrix_of_a_host():
 
 @pytest.mark.parametrize("arguments, error", [
     (("no-such",), qdisp.Error), (("rtn", 9), ValueError), (("rtn", 4.0), TypeError), ((3,), TypeError),
-    (("rtn", 4, 7), ValueError), (("rtn", 4, "row"), ValueError), (("rtn", 4, 64, False, []), ValueError),
-    (("rtn", 4, 64, False, "no.such"), qdisp.Error)])
+    (("rtn", 4, 7), ValueError), (("rtn", 4, "row"), ValueError), (("rtn", 4, 64, None, []), ValueError),
+    (("rtn", 4, 64, "wide"), qdisp.Error),
+    (("rtn", 4, 64, None, "no.such"), qdisp.Error)])
 def test_bad_quantizers(model, arguments, error):
     with pytest.raises(error):
         qdisp.Quantizer(*arguments).plan(model)
