@@ -138,18 +138,19 @@ static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors"};
 
 TEST(all_bits_groups_and_levels_come_back_to_the_bit) {
     static const int64_t groups[] = {QDISP_GROUP_TENSOR, QDISP_GROUP_CHANNEL, 32};
+    static const char *const levels[] = {"narrow", "full", "asym"};
     for (size_t f = 0; f < 3; f++)
         for (uint64_t bits = 2; bits <= 8; bits++)
             for (size_t g = 0; g < 3; g++)
-                for (size_t l = 0; l < 2; l++) {
+                for (size_t l = 0; l < 3; l++) {
                     if (f < 2 && (bits == 5 || bits == 6 || bits == 7)) continue;
-                    qdisp_quantizer_options o = {.bits = bits, .group_size = groups[g], .full_range = l == 1};
+                    qdisp_quantizer_options o = {.bits = bits, .group_size = groups[g], .levels = levels[l]};
                     qdisp_table *plan = plan_of(model, "rtn", NULL, o);
                     check_format(model, plan, formats[f]);
                     qdisp_table_free(plan);
                 }
     printf("%zu matrices written and read\n", n_matrices);
-    CHECK(n_matrices == 14 * 6 * (4 + 4 + 7));
+    CHECK(n_matrices == 14 * 9 * (4 + 4 + 7));
 }
 
 TEST(compressed_tensors_hold_every_architecture_with_linear_modules) {
