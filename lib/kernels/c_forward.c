@@ -167,16 +167,6 @@ void qd_c_softmax_kl(const float *x, const float *y, size_t n, qd_kl *out) {
     qd_kl_finish(&total, x, y, n, out);
 }
 
-/* Natural logarithm for 0 < z < 1/2 or so, within 2.2 u max(1, |log z|); finite for 0. */
-static float log_one(float z) {
-    uint32_t bits = qd_float_bits(z) - QD_SQRT_HALF_BITS; /* exponents change at the root of 1/2 */
-    float t = qd_bits_float((bits & 0x7fffffu) + QD_SQRT_HALF_BITS) - 1.0f;
-    float e = (float)((int32_t)bits >> 23), t2 = t * t;
-    float a = QD_LOG_2 * t + QD_LOG_1, b = QD_LOG_4 * t + QD_LOG_3;
-    float c = QD_LOG_6 * t + QD_LOG_5, d = QD_LOG_8 * t + QD_LOG_7;
-    return e * QD_LN2 + t * ((d * t2 + c) * (t2 * t2) + (b * t2 + a));
-}
-
 /* js_divergence. With s = p + q, r = (p - q) / s and z = 1 - |r| = 2 min(p, q) / s a pair adds s/4 h to the divergence,
  *     h = (1 + r) log(1 + r) + (1 - r) log(1 - r) = r^2 + r^4/6 + r^6/15 + ...   (|r| < 1/2)
  *       = z log z + (2 - z) log(2 - z)                                           (else),
@@ -188,7 +178,7 @@ static float js_one(float p, float q) {
     near = near * w2 + (QD_JS_1 * w + 1.0f);
     float z2 = z * z, far = (QD_JS_FAR_5 * z + QD_JS_FAR_4) * z2 + (QD_JS_FAR_3 * z + QD_JS_FAR_2);
     far = far * z2 + (QD_JS_FAR_1 * z + QD_JS_FAR_0);
-    return s * (w < 0.25f ? near * w : z * log_one(z) + far);
+    return s * (w < 0.25f ? near * w : z * qd_log(z) + far);
 }
 
 double qd_c_js_divergence(const float *p, const float *q, size_t n) {

@@ -246,15 +246,15 @@ float qd_c_abs_max(const float *x, size_t n) {
 }
 
 void qd_c_range(const float *x, size_t n, float ends[2]) {
-    float low = 0, high = 0;
+    float low = INFINITY, high = -INFINITY;
     bool any_nan = false;
     for (size_t i = 0; i < n; i++) {
         any_nan |= x[i] != x[i];
         low = qd_min(x[i], low);
         high = qd_max(x[i], high);
     }
-    ends[0] = any_nan ? -INFINITY : low;
-    ends[1] = any_nan ? INFINITY : high;
+    ends[0] = any_nan ? -INFINITY : low + 0.0f;
+    ends[1] = any_nan ? INFINITY : high + 0.0f;
 }
 
 double qd_c_abs_sum(const float *x, size_t n) {

@@ -35,6 +35,13 @@ typedef struct qd_affine_search {
     bool absolute; /* weighs |difference|, else its square */
 } qd_affine_search;
 
+/* half_quadratic: see kernels.inc. */
+typedef struct qd_half_quadratic {
+    float inverse, high;              /* of the step; 2^bits - 1 */
+    float weight, decay, power, limit;
+    unsigned n_iterations;
+} qd_half_quadratic;
+
 /* softmax_kl of one row; natural logarithms. */
 typedef struct qd_kl {
     double kl, lse_x, lse_y; /* KL(softmax(x) || softmax(y)) >= 0, log(sum exp(x)), log(sum exp(y)) */

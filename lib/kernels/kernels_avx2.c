@@ -235,7 +235,7 @@ static inline __m256 split(__m256 x, __m256 *mantissa) {
     return _mm256_cvtepi32_ps(_mm256_srai_epi32(bits, 23));
 }
 
-/* x = mantissa * 2^result, the mantissa from the root of 1/2 up: see log_one in c_forward.c. */
+/* x = mantissa * 2^result, the mantissa from the root of 1/2 up: see qd_log in lanes.h. */
 static inline vf vf_split(vf x, vf *mantissa) {
     return VF(split(x.a, &mantissa->a), split(x.b, &mantissa->b));
 }

@@ -173,7 +173,7 @@ static inline vf vi_power_of_two(vi shifted) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(shifted, 23));
 }
 
-/* x = mantissa * 2^result, the mantissa from the root of 1/2 up: see log_one in c_forward.c. */
+/* x = mantissa * 2^result, the mantissa from the root of 1/2 up: see qd_log in lanes.h. */
 static inline vf vf_split(vf x, vf *mantissa) {
     __m512i base = _mm512_set1_epi32((int)QD_SQRT_HALF_BITS), bits = _mm512_sub_epi32(_mm512_castps_si512(x), base);
     __m512i low = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffff));

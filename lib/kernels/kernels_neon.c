@@ -247,7 +247,7 @@ static inline float32x4_t split(float32x4_t x, float32x4_t *mantissa) {
     return vcvtq_f32_s32(vshrq_n_s32(bits, 23));
 }
 
-/* x = mantissa * 2^result, the mantissa from the root of 1/2 up: see log_one in c_forward.c. */
+/* x = mantissa * 2^result, the mantissa from the root of 1/2 up: see qd_log in lanes.h. */
 static inline vf vf_split(vf x, vf *mantissa) {
     return (vf){split(x.a, &mantissa->a), split(x.b, &mantissa->b), split(x.c, &mantissa->c),
                 split(x.d, &mantissa->d)};

@@ -34,6 +34,7 @@ static inline void vd_flush(double lanes[QD_STEP], vf sums) {
 #include "vector_norm.h"
 #include "vector_product.h"
 #include "vector_random.h"
+#include "vector_half_quadratic.h"
 
 #define QD_PASTE_(a, b) a##b
 #define QD_PASTE(a, b) QD_PASTE_(a, b)

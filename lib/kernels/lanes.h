@@ -161,6 +161,29 @@ static inline int32_t qd_nearest(float x, int32_t low, int32_t high) {
     return i < low ? low : i > high ? high : i;
 }
 
+/* Natural logarithm of a positive normal float, within 2.2 u max(1, |log z|) for z < 1/2 or so; finite for 0. */
+static inline float qd_log(float z) {
+    uint32_t bits = qd_float_bits(z) - QD_SQRT_HALF_BITS; /* exponents change at the root of 1/2 */
+    float t = qd_bits_float((bits & 0x7fffffu) + QD_SQRT_HALF_BITS) - 1.0f;
+    float e = (float)((int32_t)bits >> 23), t2 = t * t;
+    float a = QD_LOG_2 * t + QD_LOG_1, b = QD_LOG_4 * t + QD_LOG_3;
+    float c = QD_LOG_6 * t + QD_LOG_5, d = QD_LOG_8 * t + QD_LOG_7;
+    return e * QD_LN2 + t * ((d * t2 + c) * (t2 * t2) + (b * t2 + a));
+}
+
+/* r and its term of half_quadratic. */
+static inline float qd_half_quadratic_residual(float w, float zero, const qd_half_quadratic *how) {
+    float t = w * how->inverse + zero, clamped = qd_min(qd_max(t, 0.0f), how->high);
+    return t - ((clamped + QD_ROUND) - QD_ROUND);
+}
+
+static inline float qd_half_quadratic_term(float r, float weight, const qd_half_quadratic *how) {
+    float size = fabsf(r);
+    if (!(size > how->limit)) return r;
+    float least = qd_min(weight * qd_exp(how->power * qd_log(size)), size);
+    return r < 0 ? 0.0f - least : least;
+}
+
 /* The first element from `first` on that is value; n if none is. Compared in vectors. */
 static inline size_t qd_first_equal(const float *x, size_t n, size_t first, float value) {
     for (; first + 4 * QD_STEP <= n; first += 4 * QD_STEP) {

@@ -161,7 +161,7 @@ static void v_softmax_kl(const float *x, const float *y, size_t n, qd_kl *out) {
     qd_kl_finish(&total, x, y, n, out);
 }
 
-/* log_one. */
+/* qd_log. */
 static inline vf vf_log(vf z) {
     vf mantissa, e = vf_split(z, &mantissa), t = vf_sub(mantissa, vf_set(1.0f)), t2 = vf_mul(t, t);
     vf low = vf_add(vf_mul(vf_line(QD_LOG_4, t, QD_LOG_3), t2), vf_line(QD_LOG_2, t, QD_LOG_1));

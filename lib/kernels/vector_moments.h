@@ -317,8 +317,8 @@ static float v_abs_max(const float *x, size_t n) {
 }
 
 static void v_range(const float *x, size_t n, float ends[2]) {
-    vf low = vf_set(0.0f), high = low;
-    vi bits = vf_bits(low);
+    vf low = vf_set(INFINITY), high = vf_set(-INFINITY);
+    vi bits = vf_bits(vf_set(0.0f));
     size_t i = 0;
     for (; i + QD_STEP <= n; i += QD_STEP) {
         vf v = vf_load(x + i);
@@ -328,8 +328,8 @@ static void v_range(const float *x, size_t n, float ends[2]) {
     }
     float rest[2];
     qd_c_range(x + i, n - i, rest);
-    ends[0] = qd_min(rest[0], vf_lowest(low));
-    ends[1] = qd_max(rest[1], vf_highest(high));
+    ends[0] = qd_min(rest[0], vf_lowest(low)) + 0.0f;
+    ends[1] = qd_max(rest[1], vf_highest(high)) + 0.0f;
     if (vi_fold_max(bits) > 0x7f800000u) ends[0] = -INFINITY, ends[1] = INFINITY;
 }
 

@@ -145,7 +145,7 @@ qdisp_status qd_unit_range(qdisp_ctx *ctx, const qd_choice *c, const float *w, s
     float ends[2];
     if (c->levels == QD_ASYM) ctx->kernels->range(w, n, ends);
     else ends[0] = -(ends[1] = ctx->kernels->abs_max(w, n));
-    *range = (qd_range){ends[0], ends[1]};
+    *range = (qd_range){fminf(ends[0], 0), fmaxf(ends[1], 0)};
     if (isfinite(ends[0]) && isfinite(ends[1])) return QDISP_OK;
     return qd_fail(ctx, QDISP_ENUMERIC, "%s: a weight is not finite", c->name);
 }

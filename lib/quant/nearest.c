@@ -35,17 +35,36 @@ size_t qd_choice_group(const qd_choice *c) {
     return c->group_size > 0 && (size_t)c->group_size < c->n_in ? (size_t)c->group_size : c->n_in;
 }
 
-/* ---- nearest ---- */
+/* ---- rows ---- */
 
 enum { N_TASKS = 64 };
 
-typedef struct nearest_job {
+typedef struct rows_job {
     qdisp_ctx *ctx;
-    const qd_choice *c;
     const float *w;
+    qd_row_quantizer quantize;
+    void *user;
     qd_codes *out;
     size_t rows_per_task;
-} nearest_job;
+} rows_job;
+
+static qdisp_status rows_task(void *arg, size_t i, unsigned i_worker) {
+    const rows_job *j = arg;
+    size_t end = (i + 1) * j->rows_per_task, n_in = j->out->n_in;
+    (void)i_worker;
+    for (size_t row = i * j->rows_per_task; row < end && row < j->out->n_out; row++)
+        QD_TRY(j->quantize(j->ctx, j->user, j->w + row * n_in, row, j->out));
+    return QDISP_OK;
+}
+
+qdisp_status qd_codes_rows(qdisp_ctx *ctx, const float *w, qd_row_quantizer quantize, void *user, qd_codes *out) {
+    rows_job j = {ctx, w, quantize, user, out, (out->n_out + N_TASKS - 1) / N_TASKS};
+    qdisp_status status = qd_parallel(ctx, (out->n_out + j.rows_per_task - 1) / j.rows_per_task, rows_task, &j);
+    if (status != QDISP_OK) qd_codes_clear(ctx, out);
+    return status;
+}
+
+/* ---- nearest ---- */
 
 void qd_grid_codes(const qd_kernels *kernels, const float *w, size_t n, const qd_grid *grid, uint8_t zero,
                    uint8_t *codes) {
@@ -60,39 +79,27 @@ void qd_grid_codes(const qd_kernels *kernels, const float *w, size_t n, const qd
     }
 }
 
-static qdisp_status nearest_row(const nearest_job *j, size_t i_row) {
-    const qd_choice *c = j->c;
-    const float *w = j->w + i_row * c->n_in;
-    uint8_t *codes = j->out->codes + i_row * c->n_in;
+static qdisp_status nearest_row(qdisp_ctx *ctx, void *user, const float *w, size_t i_row, qd_codes *out) {
+    const qd_choice *c = user;
+    uint8_t *codes = out->codes + i_row * c->n_in;
     size_t n_units = c->units_per_row ? c->units_per_row : 1;
     for (size_t u = i_row * n_units; u < (i_row + 1) * n_units; u++) {
         size_t first, n;
         qd_grid grid;
-        QD_TRY(qd_row_grid(j->ctx, c, u, w, &first, &n, &grid));
+        QD_TRY(qd_row_grid(ctx, c, u, w, &first, &n, &grid));
         uint8_t zero = qd_grid_zero(&grid, c->bits, c->levels);
-        qd_grid_codes(j->ctx->kernels, w + first, n, &grid, zero, codes + first);
-        j->out->scales[u] = grid.scale;
-        if (j->out->zeros) j->out->zeros[u] = zero;
+        qd_grid_codes(ctx->kernels, w + first, n, &grid, zero, codes + first);
+        out->scales[u] = grid.scale;
+        if (out->zeros) out->zeros[u] = zero;
     }
-    return QDISP_OK;
-}
-
-static qdisp_status nearest_task(void *arg, size_t i, unsigned i_worker) {
-    const nearest_job *j = arg;
-    size_t end = (i + 1) * j->rows_per_task;
-    (void)i_worker;
-    for (size_t row = i * j->rows_per_task; row < end && row < j->c->n_out; row++) QD_TRY(nearest_row(j, row));
     return QDISP_OK;
 }
 
 qdisp_status qd_quantize_nearest(qdisp_ctx *ctx, const qd_choice *c, const float *w, qd_codes *out) {
     qd_choice own = *c;
-    nearest_job j = {ctx, &own, w, out, (c->n_out + N_TASKS - 1) / N_TASKS};
     if (c->units_per_row == 0) QD_TRY(qd_unit_range(ctx, c, w, c->n_out * c->n_in, &own.range));
     QD_TRY(qd_codes_make(ctx, c->n_out, c->n_in, c->bits, qd_choice_group(c), c->levels == QD_ASYM, false, out));
-    qdisp_status status = qd_parallel(ctx, (c->n_out + j.rows_per_task - 1) / j.rows_per_task, nearest_task, &j);
-    if (status != QDISP_OK) qd_codes_clear(ctx, out);
-    return status;
+    return qd_codes_rows(ctx, w, nearest_row, &own, out);
 }
 
 /* ---- by the method ---- */

@@ -203,6 +203,7 @@ static qdisp_status parse_row(const parser *p, qd_choice *c) {
     QD_TRY(parse_pairs(p, WEIGHTS, c->method, &c->weights));
     QD_TRY(parse_pairs(p, OPTIONS, c->method, &c->options));
     if (qd_choice_block(c)) return QDISP_OK;
+    if (c->method->check) QD_TRY(c->method->check(p->ctx, c));
     if (c->units_per_row) return parse_codes(p, CLIP, "groups", c->n_units, c->clips);
     double alpha = number_at(p, ALPHA);
     return alpha >= 0 && isfinite(alpha) ? QDISP_OK : bad(p, ALPHA, "is not a number of 0 or more");

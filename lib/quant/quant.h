@@ -96,6 +96,7 @@ typedef struct qd_method {
     qdisp_status (*choose)(const qdisp_quantizer *q, const qd_languages *languages, qd_choice *choices, size_t n);
     qdisp_status (*quantize)(qdisp_ctx *ctx, const qd_choice *c, const float *w, const qd_inputs *x, qd_codes *out);
     bool needs_e, needs_h; /* by quantize */
+    qdisp_status (*check)(qdisp_ctx *ctx, const qd_choice *c); /* options and shapes, before any work; or NULL */
     const char *options;   /* names of the numbers that the options may give, "damp,act_order"; NULL: none */
 } qd_method;
 
@@ -121,6 +122,9 @@ void qd_choice_prepare(const qd_choice *c, size_t i_row, float *w);
 /* The codes of a matrix under a choice, by its method, with inputs' factors and kept weights: everything but the name.
  * Parallel inside. Errors: ENUMERIC (names the matrix), ENOMEM, ECANCELLED; *out is cleared then. */
 qdisp_status qd_choice_quantize(qdisp_ctx *ctx, const qd_choice *c, const qd_inputs *x, qd_codes *out);
+/* Calls quantize for every row of w and codes that are made, in parallel; clears the codes on failure. */
+typedef qdisp_status (*qd_row_quantizer)(qdisp_ctx *ctx, void *user, const float *w, size_t i_row, qd_codes *out);
+qdisp_status qd_codes_rows(qdisp_ctx *ctx, const float *w, qd_row_quantizer quantize, void *user, qd_codes *out);
 /* Columns of a group of codes: the group size, at most a row. */
 size_t qd_choice_group(const qd_choice *c);
 /* What a grid rounds to, plus the code of 0. */

@@ -231,22 +231,50 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
         if (q->weights) c->weights = qd_strdup(q->ctx, q->weights);
         if (q->options) c->options = qd_strdup(q->ctx, q->options);
         n_list++;
-        if (c->clips && c->gains && (c->weights || !q->weights) && (c->options || !q->options)) continue;
+        bool made = c->clips && c->gains && (c->weights || !q->weights) && (c->options || !q->options);
+        qdisp_status status = made ? QDISP_OK : QDISP_ENOMEM;
+        if (made && q->method->check) status = q->method->check(q->ctx, c);
+        if (status == QDISP_OK) continue;
         qd_choices_free(q->ctx, list, n_list);
-        return QDISP_ENOMEM;
+        return status;
     }
     *choices = list;
     *n = n_list;
     return QDISP_OK;
 }
 
+static qdisp_status group_decoded(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,
+                                  float *q, double *sums) {
+    size_t n_in = rows->c->n_in;
+    qd_codes_decode(rows->ctx, user, i_rows[0], h, q);
+    rows->ctx->kernels->column_measure(w, q, h, n_in, n_in, n_in, sums, sums + n_in);
+    return QDISP_OK;
+}
+
+/* Column sums of the errors of a method that quantizes by itself, in the units of prepared weights. */
+static qdisp_status measure_codes(const qd_rows *all, double *sums) {
+    qd_choice own = *all->c;
+    qd_codes codes;
+    QD_TRY(qd_choice_quantize(all->ctx, &own, NULL, &codes));
+    qd_free(all->ctx, codes.inputs);
+    codes.inputs = NULL;
+    for (size_t k = 0; k < codes.n_kept; k++) codes.kept[k].value = 0;
+    qdisp_status status = qd_rows_run(all, group_decoded, &codes, sums, 2 * all->c->n_in);
+    qd_codes_clear(all->ctx, &codes);
+    return status;
+}
+
 /* The exact error of what was chosen, by the real quantizer; columns in their own units again. Kept weights have none,
  * and are counted with the energy. */
 static qdisp_status measure(qdisp_ctx *ctx, qd_choice *c) {
+    if (c->method->needs_e || c->method->needs_h) { /* what it does is seen when the plan is applied */
+        c->error_rel = NAN;
+        return QDISP_OK;
+    }
     double error = 0, energy = 0, *sums = qd_alloc(ctx, 3 * c->n_in, sizeof *sums);
     if (!sums) return QDISP_ENOMEM;
     qd_rows all = {ctx, c, c->n_out};
-    qdisp_status status = qd_rows_measure(&all, sums);
+    qdisp_status status = c->method->quantize ? measure_codes(&all, sums) : qd_rows_measure(&all, sums);
     if (status == QDISP_OK) status = qd_rows_squares(&all, sums + 2 * c->n_in);
     for (size_t j = 0; j < c->n_in; j++) {
         double factor = c->inputs ? (double)qd_input_factor(c->inputs[j]) : 1;

@@ -97,6 +97,11 @@ static void run_count_16(const qd_kernels *k, const work *w) {
 
 static const qd_grid grid = {0.01f, 100.0f, -8, 7};
 
+static void run_half_quadratic(const qd_kernels *k, const work *w) {
+    static const qd_half_quadratic how = {4, 15, 100, 0.99f, -0.3f, 20, 10};
+    for (size_t i = 0; i + 64 <= w->n; i += 64) sink = (double)k->half_quadratic(w->x + i, 64, 7.3f, &how);
+}
+
 static void run_quantize(const qd_kernels *k, const work *w) {
     k->quantize(w->x, w->n, &grid, w->out);
 }
@@ -316,6 +321,7 @@ static void run_affine_codes(const qd_kernels *k, const work *w) {
 #define COST_count_f32 4, 1, 1
 #define COST_count_16 2, 1, 1
 #define COST_quantize 8, 1, 1
+#define COST_half_quadratic 4, 10, 0
 #define COST_quantize_codes 5, 1, 1
 #define COST_grid_errors 8, N_GRIDS, 0, 10
 #define COST_round_f16 8, 1, 1

@@ -579,7 +579,7 @@ TEST(the_search_that_stops_early_finds_the_best_candidate) {
         qd_levels grid_levels = (qd_levels)(trial / 2 % 3);
         float ends[2];
         ctx->kernels->range(w, unit.n, ends);
-        if (grid_levels == QD_ASYM) unit.range = (qd_range){ends[0], ends[1]};
+        if (grid_levels == QD_ASYM) unit.range = (qd_range){fminf(ends[0], 0), fmaxf(ends[1], 0)};
         qd_grid grids[N_RATIOS], grid;
         double errors[N_RATIOS];
         size_t n_fit, best = 0;
