@@ -1,6 +1,6 @@
 /* quant_hqq.c - half-quadratic quantization: Badri, Shaji, "Half-Quadratic Quantization of Large Machine Learning
- * Models", 2023. Data-free: with the min-max step of a unit kept, its real zero point z minimises sum |w - W_q|^p, p < 1,
- * by splitting: the error is shrunk towards 0 (a generalised soft threshold), then z fits what is left in the mean,
+ * Models", 2023. Data-free: with the min-max step of a unit kept, its real zero point z minimises sum |w - W_q|^p for
+ * p < 1 by splitting: the error is shrunk towards 0 (a generalised soft threshold), then z fits the rest in the mean,
  * z <- mean(q - (w - shrunk error) / step), while the penalty beta grows. In steps, with r = w / step + z - q, that is
  * z <- z - mean(sign(r) min(|r|, c |r|^(p-1))), c = step^(p-2) / beta: the kernel half_quadratic.
  *

@@ -71,14 +71,16 @@ static void test_weighted_products(const test_case *t) {
 
 /* Weights of every size at steps around them; the shrinking term with and without effect. */
 static void test_half_quadratic(const test_case *t) {
-    static const qd_half_quadratic hows[] = {{8, 15, 0.3f, 0.99f, -0.3f, 0.35f, 20}, {50, 7, 1e-3f, 0.99f, -0.3f, 5e-3f, 7},
+    static const qd_half_quadratic hows[] = {{8, 15, 0.3f, 0.99f, -0.3f, 0.35f, 20},
+                                             {50, 7, 1e-3f, 0.99f, -0.3f, 5e-3f, 7},
                                              {0.25f, 255, 1e9f, 0.9f, -0.5f, 1e6f, 20}, {3, 3, 1, 0.99f, 0, 0.9f, 0}};
     float w[130];
     size_t n = t->n > 130 ? 130 : t->n;
     if (n == 0) return;
     for (size_t i = 0; i < n; i++) w[i] = fabsf(t->x[i]) < 1e3f ? t->x[i] : 0.5f; /* finite, and |t| in range */
     for (size_t s = 0; s < 4; s++) {
-        COMPARE("half_quadratic", float, same_f32, 0, NULL, 1, *out = k->half_quadratic(w, n, hows[s].high / 2, &hows[s]));
+        COMPARE("half_quadratic", float, same_f32, 0, NULL, 1,
+                *out = k->half_quadratic(w, n, hows[s].high / 2, &hows[s]));
     }
 }
 
