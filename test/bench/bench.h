@@ -44,7 +44,7 @@ typedef struct bench_times {
 typedef int (*bench_pass)(void *arg);
 
 /* Times a pass: 11 repetitions (3 if quick) or as many as 10 s hold; passes under a millisecond are repeated inside
- * one. One pass goes before as a warm-up, unless it takes more than 5 s: then it is the measurement. */
+ * one. One pass goes before as a warm-up, unless it takes more than 6 s: then it is the measurement. */
 int bench_measure(const bench_options *o, bench_pass pass, void *arg, bench_times *times);
 void bench_print(const bench_options *o, const bench_row *row, const bench_times *times);
 /* A row that could not be measured. */

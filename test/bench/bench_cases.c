@@ -351,7 +351,7 @@ static double products_of(const qdisp_model *m) {
 
 /* Windows of 512, of which the second half is scored, as llama-perplexity does. */
 static qdisp_status use_evaluation(run *r) {
-    size_t n_windows = r->o->scale == BENCH_FULL ? 8 : r->o->scale == BENCH_QUICK ? 2 : 1, n = n_windows * WINDOW;
+    size_t n_windows = r->o->scale == BENCH_FULL ? 4 : r->o->scale == BENCH_QUICK ? 2 : 1, n = n_windows * WINDOW;
     if (!r->o->model) QD_TRY(write_model(r, BENCH_SMOLLM2, QDISP_DTYPE_BF16));
     const char *path = r->o->model ? r->o->model : r->folder;
     QD_TRY(qdisp_model_open(r->ctx, path, &r->model));

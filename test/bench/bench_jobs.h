@@ -7,7 +7,7 @@
 
 #include <qdisp/qdisp.h>
 
-enum { COLUMNS = 4096, MATRIX_ROWS = 4096, MATRIX_COLUMNS = 11008, GROUP = 128, MAX_TOKENS = 8 * 512,
+enum { COLUMNS = 4096, MATRIX_ROWS = 4096, MATRIX_COLUMNS = 11008, GROUP = 128, MAX_TOKENS = 4 * 512,
        MAX_LANGUAGES = 100, N_PAIRS = 14 };
 
 struct job;

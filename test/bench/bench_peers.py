@@ -183,9 +183,9 @@ def llama_eval(size):
         at = {}
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
             for line in program.stdout:
-                stamp = re.match(r"(\d+)\.(\d\d)\.(\d{3})\.(\d{3}) ", line)  # minutes, seconds, thousandths
                 for word in ("calculating perplexity", "Final estimate"):
-                    if stamp and word in line:
+                    stamp = re.search(r"(\d+)\.(\d\d)\.(\d{3})\.(\d{3}) I .*" + word, line)  # minutes, seconds, ...
+                    if stamp:
                         m, s, ms, us = map(int, stamp.groups())
                         at[word] = 60 * m + s + 1e-3 * ms + 1e-6 * us
                         with open(f"/proc/{program.pid}/status", encoding="ascii") as status:
@@ -343,16 +343,20 @@ def hqq_int4(size):
         w, nbits=4, group_size=GROUP, optimize=False, axis=1, device="cpu", compute_dtype=torch.float32)
 
 
-@peer("rtn_int4_g128", "ggml", "Mel/s", package="pywhispercpp", note="Q4_0: groups of 32")
-@peer("rtn_int4_g32", "ggml", "Mel/s", package="pywhispercpp", note="Q4_0")
-def ggml_q4_0(size, kind=2):
+def ggml_quantize():
+    """ggml_quantize_chunk: type, source, destination, first element, rows, elements a row, importance or None."""
     files = importlib.metadata.files("pywhispercpp")
     path = next(f for f in files if f.name.startswith("libggml-base.so")).locate()
     quantize = ctypes.CDLL(str(path)).ggml_quantize_chunk
     quantize.restype = ctypes.c_size_t
-    # type, source, destination, first element, rows, elements a row, importance (none)
     quantize.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
-    w = weights(size.n_matrix, COLUMNS)
+    return quantize
+
+
+@peer("rtn_int4_g128", "ggml", "Mel/s", package="pywhispercpp", note="Q4_0: groups of 32")
+@peer("rtn_int4_g32", "ggml", "Mel/s", package="pywhispercpp", note="Q4_0")
+def ggml_q4_0(size, kind=2):
+    quantize, w = ggml_quantize(), weights(size.n_matrix, COLUMNS)
     out = ctypes.create_string_buffer(2 * w.size)
     rows, share = len(w), -(-len(w) // size.threads)
     pool = ThreadPoolExecutor(size.threads)
@@ -365,6 +369,23 @@ def ggml_q4_0(size, kind=2):
 @peer("rtn_int8_g32", "ggml", "Mel/s", package="pywhispercpp", note="Q8_0")
 def ggml_q8_0(size):
     return ggml_q4_0(size, 8)
+
+
+def ggml_encoder(name, kind, importance):
+    """A row of bench_blocks.c: 1024 x 1024 weights."""
+    @peer(f"encode_{name}" + ("_importance" if importance else ""), "ggml", "Gweights/s", package="pywhispercpp",
+          threads=1)
+    def encoder(_size):
+        quantize, w, columns = ggml_quantize(), weights(1 << 20, 1024), weights(1024) ** 2
+        out = ctypes.create_string_buffer(2 * w.size)
+        return w.size, w.nbytes, lambda: quantize(kind, w.ctypes.data, out, 0, 1024, 1024,
+                                                  columns.ctypes.data if importance else None)
+
+
+for gguf_name, gguf_id in {"Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12,
+                           "Q5_K": 13, "Q6_K": 14}.items():
+    for weighted in (False, True):
+        ggml_encoder(gguf_name, gguf_id, weighted)
 
 
 @peer("mse_grid_g128", "torch", "Mel/s", note="the plain loop, by blocks that stay in the cache")
@@ -484,7 +505,7 @@ def main():
     print("case,by,threads,n,unit,best_s,median_s,worst_s,bytes,limit,limit_s,note")
     with tempfile.TemporaryDirectory() as folder:
         size = SimpleNamespace(model=options.model, text=options.text, llama=options.llama, quick=options.quick,
-                               n_windows=2 if options.quick else 8, n=1 << (24 if options.quick else 28),
+                               n_windows=2 if options.quick else 4, n=1 << (24 if options.quick else 28),
                                threads=options.threads, folder=folder,
                                n_matrix=(1024 if options.quick else 4096) * COLUMNS,
                                n_resamples=100_000 if options.quick else 1_000_000)
