@@ -95,6 +95,16 @@ static void encode_searched(const qd_kernels *kernels, const layout *how, const 
     }
 }
 
+/* The whole part of (x - low) inverse + offset, never negative, at most n_max. As floats they are cut to size in one
+ * instruction on every processor. */
+static inline void cut_codes(const float *x, float low, float inverse, float offset, int n_max, uint8_t codes[N]) {
+    float most = (float)n_max;
+    for (size_t i = 0; i < N; i++) {
+        float t = (x[i] - low) * inverse + offset;
+        codes[i] = (uint8_t)(int)(t < most ? t : most);
+    }
+}
+
 /* Plain, symmetric: the peak becomes the lowest code, which has no opposite. */
 static inline void encode_signed(const layout *how, const float *x, size_t n, uint8_t *blocks) {
     int n_max = how->n_max;
@@ -103,10 +113,7 @@ static inline void encode_signed(const layout *how, const float *x, size_t n, ui
         float d = peak_of(x + first) / (float)-n_max, inverse;
         uint8_t codes[N] = {0};
         bool fits = invert(d, &inverse);
-        for (size_t i = 0; fits && i < N; i++) {
-            int code = (int)(x[first + i] * inverse + offset);
-            codes[i] = (uint8_t)(code < 2 * n_max ? code : 2 * n_max - 1);
-        }
+        if (fits) cut_codes(x + first, 0, inverse, offset, 2 * n_max - 1, codes);
         qd_put_f16(blocks, d);
         put_codes(how, codes, blocks);
     }
@@ -120,10 +127,7 @@ static void encode_between(const layout *how, const float *x, size_t n, uint8_t 
         float d = (high - low) / (float)how->n_max, inverse;
         uint8_t codes[N] = {0};
         bool fits = invert(d, &inverse);
-        for (size_t i = 0; fits && i < N; i++) {
-            int code = (int)((x[first + i] - low) * inverse + 0.5f);
-            codes[i] = (uint8_t)(code < how->n_max ? code : how->n_max);
-        }
+        if (fits) cut_codes(x + first, low, inverse, 0.5f, how->n_max, codes);
         qd_put_f16(blocks, d);
         qd_put_f16(blocks + 2, low);
         put_codes(how, codes, blocks);

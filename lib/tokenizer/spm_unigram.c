@@ -1,12 +1,15 @@
 /* spm_unigram.c - SentencePiece's unigram model: the best segmentation of the whole text (Kudo 2018).
  *
  * Sums are kept in f32 from the text's beginning on, as SentencePiece does, and the first of equal ones holds: ties
- * and near ties fall as they do there. So the text is not cut into words, although pieces seldom reach over a space. */
+ * and near ties fall as they do there. Where no piece reaches over a place the path so far is settled, and goes out. */
 #include "tokenizer/spm.h"
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #define UNKNOWN_PENALTY 10.0f
+#define SCORE_RESET 100000
+#define WINDOW 4096 /* bytes of text whose paths are kept: they stay in the second cache */
 
 typedef struct best { /* the best path that ends at a place */
     double score;
@@ -50,13 +53,28 @@ static void offer(best *target, double score, size_t start, int32_t id, bool in_
     *target = (best){score, (uint32_t)start, id};
 }
 
-static void search(const qd_spm *m, const uint8_t *s, size_t n, best *path) {
+/* What lies ahead counts from here on: as SentencePiece has it, for the sake of a long text's precision. */
+static void reset(best *path, size_t start, size_t reach) {
+    double offset = path[start].score;
+    for (size_t i = start; i <= reach; i++) {
+        if (i == start || path[i].start != NO_PATH) path[i].score = (float)(path[i].score - offset);
+    }
+}
+
+/* The best paths through s[n], or through its first *n_done bytes once those are many and no piece reaches over their
+ * end: whatever follows, the best path is through there. score: of the path to the beginning, then to that end. */
+static qdisp_status search(qd_encoder *e, const qd_spm *m, const uint8_t *s, size_t n, double *score, size_t *n_done) {
     const qd_trie_node *nodes = m->trie.nodes;
-    bool in_f32 = m->in_f32;
-    for (size_t i = 0; i <= n; i++) path[i].start = NO_PATH;
-    path[0].score = 0;
-    for (size_t start = 0, len; start < n; start += len) {
-        double score = path[start].score;
+    size_t start = 0, reach = 0, n_ready = 1, longest = m->t->strings.max_len + 4; /* or a character */
+    QD_TRY(qd_grow(e->ctx, &e->symbols, &e->cap_symbols, 1, sizeof(best)));
+    best *path = e->symbols;
+    path[0] = (best){.score = *score, .start = NO_PATH};
+    for (size_t len; start < n && !(start >= WINDOW && reach == start); start += len) {
+        size_t end = n - start < longest ? n : start + longest;
+        QD_TRY(qd_grow(e->ctx, &e->symbols, &e->cap_symbols, end + 1, sizeof(best)));
+        path = e->symbols;
+        for (; n_ready <= end; n_ready++) path[n_ready].start = NO_PATH;
+        if (m->in_f32 && fabs(path[start].score) > SCORE_RESET) reset(path, start, reach);
         bool has_single = false;
         int32_t here = 0;
         len = qd_spm_char_length(s + start, n - start);
@@ -67,11 +85,15 @@ static void search(const qd_spm *m, const uint8_t *s, size_t n, best *path) {
             int32_t id = nodes[here].value;
             if (id < 0) continue;
             has_single = has_single || i + 1 - start == len;
-            offer(&path[i + 1], score + m->scores[id], start, id, in_f32);
+            if (i + 1 > reach) reach = i + 1;
+            offer(&path[i + 1], path[start].score + m->scores[id], start, id, m->in_f32);
         }
-        if (has_single) continue;
-        offer(&path[start + len], m->unk_score + score, start, m->unk_id, in_f32);
+        if (start + len > reach) reach = start + len;
+        if (!has_single) offer(&path[start + len], m->unk_score + path[start].score, start, m->unk_id, m->in_f32);
     }
+    *score = path[start].score;
+    *n_done = start;
+    return QDISP_OK;
 }
 
 /* Links the path forward: afterwards path[i].start is where the piece that begins at i ends. */
@@ -90,13 +112,15 @@ static void turn(best *path, size_t n) {
 
 qdisp_status qd_spm_encode_unigram(qd_encoder *e, const qd_spm *m, const qd_text *text) {
     bool unknown = false;
-    QD_TRY(qd_grow(e->ctx, &e->symbols, &e->cap_symbols, text->n + 1, sizeof(best)));
-    best *path = e->symbols;
-    search(m, text->bytes, text->n, path);
-    turn(path, text->n);
-    for (size_t i = 0, stop; i < text->n; i = stop) {
-        stop = path[i].start;
-        QD_TRY(qd_spm_push(e, m, path[i].id, text, i, stop, &unknown));
+    double score = 0;
+    for (size_t begin = 0, n; begin < text->n; begin += n) {
+        QD_TRY(search(e, m, text->bytes + begin, text->n - begin, &score, &n));
+        best *path = e->symbols;
+        turn(path, n);
+        for (size_t i = 0, stop; i < n; i = stop) {
+            stop = path[i].start;
+            QD_TRY(qd_spm_push(e, m, path[i].id, text, begin + i, begin + stop, &unknown));
+        }
     }
     return QDISP_OK;
 }

@@ -11,6 +11,7 @@
 #define MAX_AFFIX 64
 
 enum { UNTRIED, WHOLE, NOT_WHOLE };
+enum { N_CHARS = 0x10000 }; /* those of at most three bytes */
 
 /* Where a character stands decides its affixes. */
 enum { NOT_FIRST = 1, LAST = 2 };
@@ -24,6 +25,7 @@ typedef struct bpe {
     uint8_t *whole;          /* [words->n], atomic */
     qd_joins joins;
     int32_t unit_id[4][256]; /* of a byte (byte-level) or an ASCII character, by its place; -1: none */
+    int32_t *char_id;        /* [N_CHARS] of a character of two or three bytes; NULL: ask the vocabulary */
     int32_t fallback_id[256];
     int32_t unk_id;
     bool byte_level, byte_fallback, fuse_unk, ignore_merges;
@@ -84,13 +86,16 @@ static bool fall_back(const bpe *model, const uint8_t *unit, size_t n, size_t st
     return true;
 }
 
-static void put_unit(const bpe *model, const uint8_t *text, size_t len, size_t start, unsigned at, symbols *s) {
+/* c: the character, if the model is not one of bytes. */
+static void put_unit(const bpe *model, const uint8_t *text, size_t len, int32_t c, size_t start, unsigned at,
+                     symbols *s) {
     uint8_t unit[2 * MAX_AFFIX + 4];
-    int32_t id = model->byte_level || len == 1 ? model->unit_id[at][text[0]] : -1;
+    bool by_byte = model->byte_level || len == 1, by_char = model->char_id && c < N_CHARS;
+    int32_t id = by_byte ? model->unit_id[at][text[0]] : by_char ? model->char_id[c] : -1;
     size_t n = 0;
     if (id < 0) {
         n = write_unit(model, text, len, at, unit);
-        if (!model->byte_level && len > 1) id = find_in_model(model->t, unit, n);
+        if (!by_byte && !by_char) id = find_in_model(model->t, unit, n);
     }
     if (id >= 0) {
         flush_unknown(model, s);
@@ -105,9 +110,10 @@ static void put_unit(const bpe *model, const uint8_t *text, size_t len, size_t s
 }
 
 static void first_symbols(const bpe *model, const uint8_t *word, size_t n, symbols *s) {
+    int32_t c = 0;
     for (size_t i = 0, len = 1; i < n; i += len) {
-        if (!model->byte_level) qd_utf8_next(word + i, &len);
-        put_unit(model, word + i, len, i, (i ? NOT_FIRST : 0) | (i + len == n ? LAST : 0), s);
+        if (!model->byte_level) c = qd_utf8_next(word + i, &len);
+        put_unit(model, word + i, len, c, i, (i ? NOT_FIRST : 0) | (i + len == n ? LAST : 0), s);
     }
     flush_unknown(model, s);
 }
@@ -237,6 +243,22 @@ static qdisp_status set_units(const qd_place *place, bpe *model, const char *unk
                    place->member, unk_token);
 }
 
+/* Characters by their number: their tokens are asked for once a character of a text. */
+static qdisp_status set_chars(qdisp_ctx *ctx, bpe *model) {
+    const qd_strings *strings = &model->t->strings;
+    if (model->byte_level || model->n_prefix || model->n_suffix) return QDISP_OK;
+    model->char_id = qd_alloc(ctx, N_CHARS, sizeof *model->char_id);
+    if (!model->char_id) return QDISP_ENOMEM;
+    for (size_t i = 0; i < N_CHARS; i++) model->char_id[i] = -1;
+    for (size_t i = 0; i < strings->n; i++) {
+        size_t len;
+        if (!strings->str[i] || strings->len[i] < 2 || strings->len[i] > 3 || !model->t->in_model[i]) continue;
+        int32_t c = qd_utf8_next((const uint8_t *)strings->str[i], &len);
+        if (len == strings->len[i]) model->char_id[c] = (int32_t)i;
+    }
+    return QDISP_OK;
+}
+
 /* Byte-level tokens by their bytes. Tokens outside the alphabet cannot come from text and stay out. */
 static qdisp_status set_words(const qd_place *place, bpe *model) {
     const qd_strings *strings = &model->t->strings;
@@ -330,6 +352,7 @@ static void bpe_free(qdisp_ctx *ctx, void *opaque) {
     qd_free(ctx, model->joins.bits);
     qd_free(ctx, model->word_pool);
     qd_free(ctx, model->whole);
+    qd_free(ctx, model->char_id);
     qd_free(ctx, model);
 }
 
@@ -337,6 +360,7 @@ static qdisp_status make(const qd_place *place, const qd_bpe_options *o, bpe *mo
     QD_TRY(set_affix(place, "continuing_subword_prefix", o->prefix, model->prefix, &model->n_prefix));
     QD_TRY(set_affix(place, "end_of_word_suffix", o->suffix, model->suffix, &model->n_suffix));
     QD_TRY(set_units(place, model, o->unk_token));
+    QD_TRY(set_chars(place->ctx, model));
     QD_TRY(set_words(place, model));
     return set_merges(place, model, o->merges);
 }

@@ -260,6 +260,28 @@ TEST(sentencepiece_decoding_is_the_librarys) {
     check_decoded("unigram_user", "the<sep>cat", "the<sep>cat");
 }
 
+/* The English text sixty times: the sum of the scores passes what a float can tell apart. The number of ids and their
+ * polynomial in 31 modulo 2^32 are those of sentencepiece 0.2.3. */
+TEST(a_long_text_of_sentencepiece) {
+    enum { N_TIMES = 60, N_BYTES = 5194 };
+    char *text = malloc(N_TIMES * N_BYTES);
+    int32_t *many = malloc(N_TIMES * N_BYTES * sizeof *many);
+    qdisp_tokenizer *t = NULL;
+    size_t n = 0;
+    uint32_t sum = 0;
+    FILE *f = fopen(QDISP_ROOT "/examples/data/text/en.txt", "rb");
+    CHECK(f && text && many && fread(text, 1, N_BYTES, f) == N_BYTES && fgetc(f) == EOF);
+    if (f) fclose(f);
+    for (size_t i = 1; i < N_TIMES; i++) memcpy(text + i * N_BYTES, text, N_BYTES);
+    CHECK_STATUS(qdisp_tokenizer_open(ctx, QDISP_ROOT "/test/golden/sentencepiece/unigram.model", &t), QDISP_OK);
+    CHECK_STATUS(qdisp_tokenizer_encode(t, text, N_TIMES * N_BYTES, many, NULL, N_TIMES * N_BYTES, &n), QDISP_OK);
+    for (size_t i = 0; i < n; i++) sum = sum * 31 + (uint32_t)many[i];
+    CHECK(n == 175380 && sum == 1008952192u);
+    qdisp_tokenizer_free(t);
+    free(text);
+    free(many);
+}
+
 int main(void) {
     snprintf(folder, sizeof folder, "/tmp/qdisp-sources-XXXXXX");
     if (!mkdtemp(folder)) return 1;
@@ -271,6 +293,7 @@ int main(void) {
     RUN(a_folder_with_one_of_them);
     RUN(sentencepiece_ids_are_the_librarys);
     RUN(sentencepiece_decoding_is_the_librarys);
+    RUN(a_long_text_of_sentencepiece);
     qdisp_ctx_free(ctx);
     char command[128];
     snprintf(command, sizeof command, "rm -r '%s'", folder);
