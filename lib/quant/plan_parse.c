@@ -209,11 +209,11 @@ static qdisp_status parse_row(const parser *p, qd_choice *c) {
     return alpha >= 0 && isfinite(alpha) ? QDISP_OK : bad(p, ALPHA, "is not a number of 0 or more");
 }
 
-static qdisp_status check_distinct(qdisp_ctx *ctx, const qd_choice *choices, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < i; k++)
-            if (choices[i].i_tensor == choices[k].i_tensor)
-                return qd_fail(ctx, QDISP_EINVAL, "plan rows %zu and %zu name the same tensor", k + 1, i + 1);
+/* Row by row, so that a long list of one tensor is not read to its end. */
+static qdisp_status check_distinct(const parser *p, const qd_choice *choices) {
+    for (size_t k = 0; k < p->row; k++)
+        if (choices[p->row].i_tensor == choices[k].i_tensor)
+            return qd_fail(p->ctx, QDISP_EINVAL, "plan rows %zu and %zu name the same tensor", k + 1, p->row + 1);
     return QDISP_OK;
 }
 
@@ -223,8 +223,10 @@ qdisp_status qd_plan_parse(const qdisp_table *plan, const qdisp_model *model, qd
     size_t n_rows = qdisp_table_n_rows(plan);
     qd_choice *list = qd_alloc(p.ctx, n_rows, sizeof *list);
     qdisp_status status = list ? QDISP_OK : QDISP_ENOMEM;
-    for (; p.row < n_rows && status == QDISP_OK; p.row++) status = parse_row(&p, &list[p.row]);
-    if (status == QDISP_OK) status = check_distinct(p.ctx, list, n_rows);
+    for (; p.row < n_rows && status == QDISP_OK; p.row++) {
+        status = parse_row(&p, &list[p.row]);
+        if (status == QDISP_OK) status = check_distinct(&p, list);
+    }
     if (status != QDISP_OK) {
         qd_choices_free(p.ctx, list, list ? n_rows : 0);
         return status;

@@ -216,4 +216,30 @@ static inline qdisp_status open_model(qdisp_ctx *ctx, const char *path) {
     return status;
 }
 
+/* A plan, for the model gguf_model/good.gguf: what can be applied can be written, or the format cannot hold it. */
+static inline qdisp_status open_plan(qdisp_ctx *ctx, const char *path) {
+    qdisp_model *m = NULL, *applied = NULL;
+    qdisp_table *t = NULL, *formats = NULL;
+    qdisp_status status = qdisp_table_open_csv(ctx, path, "plan", &t);
+    if (!t) return status;
+    expect(qdisp_model_open(ctx, QDISP_ROOT "/test/hostile/gguf_model/good.gguf", &m) == QDISP_OK);
+    status = qdisp_plan_apply(t, m, NULL, &applied);
+    answered(ctx, status, applied);
+    if (applied) use_model(ctx, applied);
+    expect(qdisp_packers(ctx, &formats) == QDISP_OK);
+    for (size_t i = 0; applied && i < qdisp_table_n_rows(formats); i++) {
+        char out[64], command[80];
+        snprintf(out, sizeof out, "/tmp/qdisp-plan-%ld", (long)getpid());
+        snprintf(command, sizeof command, "rm -rf '%s'", out);
+        qdisp_status wrote = qdisp_plan_write(t, m, NULL, qdisp_table_str(formats, 0)[i], out);
+        expect(wrote == QDISP_OK || (wrote == QDISP_EUNSUPPORTED && access(out, F_OK) != 0));
+        expect(system(command) == 0);
+    }
+    qdisp_table_free(formats);
+    qdisp_model_free(applied);
+    qdisp_model_free(m);
+    qdisp_table_free(t);
+    return status;
+}
+
 #endif
