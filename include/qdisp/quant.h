@@ -74,6 +74,37 @@ QDISP_API qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out);
 QDISP_API qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *quantizer, const qdisp_model *model,
                                             const qdisp_calib *calib, qdisp_table **plan);
 
+/* How many bits for each tensor. A sized struct: size = sizeof(qdisp_allocation_options), zero means default; one of
+ * n_bytes and bits_per_weight is needed. */
+typedef struct qdisp_allocation_options {
+    uint64_t size;
+    uint64_t n_bytes;       /* most bytes of all tensors together: those of the plan with their scales, others (the
+                             * embedding, norms) in 16 bits unless they are stored in less */
+    double bits_per_weight; /* most bits a weight of the plan's tensors, scales included */
+    const char *bits;       /* to choose from, comma-separated: widths 2..8, or types of GGUF's blocks ("q4_k"); default
+                             * "2,3,4,5,6,8" */
+    /* "worst" (default): the largest predicted loss of a language; "mean"; "cvar": the mean of the worst share of the
+     * languages; "disparity": the mean, or what the worst language loses beyond cap if that is more */
+    const char *objective;
+    double share;           /* cvar: (0, 1], default 0.25 */
+    double cap;             /* disparity: bits per byte that the worst language may lose more than the mean */
+} qdisp_allocation_options;
+
+/* A plan whose tensors have the bits that make the objective least for a size. Each width is planned as by
+ * qdisp_quantizer_plan; what a tensor at a width costs a language is foretold by second order, 1/2 sum g_i e_j dw_ij^2
+ * in bits per byte, if the statistics have gradients (qdisp_calib_collect_gradients), else by the relative error of its
+ * output. Costs of tensors are added; methods that round by second moments are judged by rounding to nearest. Head and
+ * embedding are in the plan only if the quantizer's roles name them; a tied one is judged as head alone: looking rows
+ * up is no map. summary (may be NULL): table "allocation", a row a language: language, predicted_bpb (damage without
+ * gradients), and the same in every row: objective, bound (no choice of these candidates is below it), n_bytes,
+ * n_bytes_fixed (of tensors that are not in the plan), bits_per_weight. The same result on every machine. Errors:
+ * EINVAL (no statistics; an option out of range; a size that cannot be met: names the least possible), those of
+ * qdisp_quantizer_plan. Cost: a plan a width, and a pass over the weights a width with 2 n_languages operations a
+ * weight. Progress: "allocating". */
+QDISP_API qdisp_status qdisp_quantizer_allocate(const qdisp_quantizer *quantizer, const qdisp_model *model,
+                                                const qdisp_calib *calib, const qdisp_allocation_options *options,
+                                                qdisp_table **plan, qdisp_table **summary);
+
 /* One matrix of a host engine, for qdisp_quantizer_matrix. A sized struct: size = sizeof(qdisp_matrix). Pointers are
  * borrowed for the call. */
 typedef struct qdisp_matrix {

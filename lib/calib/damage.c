@@ -8,6 +8,7 @@
 #include "calib/damage.h"
 
 #include <math.h>
+#include <string.h>
 
 qd_damage qd_damage_of(const double *energy, const double *errors, const double *squares, const double *quantized,
                        size_t n_in) {
@@ -29,4 +30,44 @@ double qd_damage_sum(const qd_damage *damage, size_t n, size_t stride, double to
         shrink += damage[i * stride].shrink;
     }
     return tokens_per_byte * (noise + shrink * shrink);
+}
+
+qdisp_status qd_map_inputs_make(const qdisp_calib *calib, size_t i_linear, size_t n_out, bool gradients,
+                                qd_map_inputs *out) {
+    size_t n = calib->n_languages, n_in = calib->n_in[i_linear];
+    qd_map_inputs m = {.n_languages = n, .n_in = n_in, .n_out = n_out};
+    double *energy = qd_alloc(calib->ctx, n_in, sizeof *energy);
+    m.energies = qd_alloc(calib->ctx, n * n_in + 1, sizeof *m.energies);
+    if (gradients) m.gradients = qd_alloc(calib->ctx, n * n_out + 1, sizeof *m.gradients);
+    m.work = qd_alloc(calib->ctx, n + 1, sizeof *m.work);
+    bool good = energy && m.energies && m.work && (m.gradients || !gradients);
+    for (size_t l = 0; l < n && good; l++) {
+        qd_calib_energy(calib, l, QD_N_FOLDS, i_linear, energy);
+        for (size_t j = 0; j < n_in; j++) m.energies[j * n + l] = energy[j];
+        if (gradients) qd_calib_gradient(calib, l, i_linear, m.gradients + l * n_out);
+    }
+    qd_free(calib->ctx, energy);
+    if (good) *out = m;
+    else qd_map_inputs_clear(calib->ctx, &m);
+    return good ? QDISP_OK : QDISP_ENOMEM;
+}
+
+void qd_map_inputs_clear(qdisp_ctx *ctx, qd_map_inputs *m) {
+    qd_free(ctx, m->energies);
+    qd_free(ctx, m->gradients);
+    qd_free(ctx, m->work);
+    memset(m, 0, sizeof *m);
+}
+
+void qd_error_sums(const qd_map_inputs *m, size_t first, size_t h, const float *w, const float *q, double *work,
+                   double *sums) {
+    size_t n = m->n_languages;
+    for (size_t r = 0; r < h; r++) {
+        memset(work, 0, n * sizeof *work);
+        for (size_t j = 0; j < m->n_in; j++) {
+            double d = (double)w[r * m->n_in + j] - (q ? (double)q[r * m->n_in + j] : 0), d2 = d * d;
+            for (size_t l = 0; l < n; l++) work[l] += m->energies[j * n + l] * d2;
+        }
+        for (size_t l = 0; l < n; l++) sums[l] += (m->gradients ? m->gradients[l * m->n_out + first + r] : 1) * work[l];
+    }
 }

@@ -1,6 +1,7 @@
 /* cmd_plan.c - how each tensor is to be quantized: a table that may be edited. */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,14 +31,35 @@ static int print_overrides(const cli_inputs *in, const qdisp_table *plan, const 
     return failed ? CLI_ERROR : CLI_OK;
 }
 
+/* "90M" and the like, by thousands. */
+static int parse_size(const char *text, uint64_t *n_bytes) {
+    char *end;
+    double value = strtod(text, &end);
+    const char *const suffixes = "kMG";
+    const char *suffix = *end ? strchr(suffixes, *end) : NULL;
+    if (suffix) value *= pow(1000, (double)(suffix - suffixes + 1)), end++;
+    if (*end || end == text || !(value >= 1 && value < 1e18)) {
+        fprintf(stderr, "qdisp: --size %s: a number of bytes is needed, as 90000000 or 90M\n", text);
+        return 0;
+    }
+    *n_bytes = (uint64_t)value;
+    return 1;
+}
+
 static int run(int argc, const char **argv) {
     const char *stats = NULL, *method = "la-aciq", *group = NULL, *roles = NULL, *objective = NULL, *args[1];
     const char *type = NULL, *overrides = NULL, *levels = NULL, *weights = NULL, *method_options = NULL;
+    const char *bits_list = NULL, *size = NULL;
+    double bpw = 0, share = 0, cap = 0;
     int bits = 4, steps = 0;
     struct poptOption table[] = {
         {"stats", 's', POPT_ARG_STRING, &stats, 0, "statistics from 'qdisp calibrate' (la-aciq needs them)", "FILE"},
         {"method", 'm', POPT_ARG_STRING, &method, 0, "la-aciq (default), rtn, aciq, mse, awq, imatrix ...", "NAME"},
-        {"bits", 'b', POPT_ARG_INT, &bits, 0, "2 to 8 (default: 4)", "N"},
+        {"bits", 'b', POPT_ARG_STRING, &bits_list, 0,
+         "2 to 8 (default: 4); with --size or --bpw: a list to choose from", "N"},
+        {"size", 0, POPT_ARG_STRING, &size, 0, "bits for each tensor so that all take at most this, as 90M",
+         "BYTES"},
+        {"bpw", 0, POPT_ARG_DOUBLE, &bpw, 0, "the same by bits per quantized weight", "X"},
         {"type", 0, POPT_ARG_STRING, &type, 0, "int (default) or blocks of GGUF: q4_0 ... q8_0, q2_k ... q6_k", "NAME"},
         {"group", 'g', POPT_ARG_STRING, &group, 0, "weights a threshold: a number (default: 64), channel or tensor",
          "SIZE"},
@@ -47,7 +69,10 @@ static int run(int argc, const char **argv) {
          "LIST"},
         {"options", 0, POPT_ARG_STRING, &method_options, 0, "of the method: NAME=NUMBER,...", "LIST"},
         {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: all of the blocks)", "LIST"},
-        {"objective", 0, POPT_ARG_STRING, &objective, 0, "la-aciq: regret (default), worst or mean", "NAME"},
+        {"objective", 0, POPT_ARG_STRING, &objective, 0,
+         "la-aciq: regret (default), worst or mean; --size, --bpw: worst (default), mean, cvar or disparity", "NAME"},
+        {"share", 0, POPT_ARG_DOUBLE, &share, 0, "cvar: of the languages (default: 0.25)", "X"},
+        {"cap", 0, POPT_ARG_DOUBLE, &cap, 0, "disparity: bits per byte of the worst above the mean", "X"},
         {"steps", 0, POPT_ARG_INT, &steps, 0, "la-aciq: steps of the dual (default: 12)", "N"},
         {"overrides", 0, POPT_ARG_STRING, &overrides, 0,
          "write what another tool reads instead: llama-quantize, ik_llama, gptqmodel, auto-round, compressed-tensors",
@@ -59,8 +84,21 @@ static int run(int argc, const char **argv) {
                        "Column clip: a character a group, its place k in A-Za-z0-9-_ makes max|w| * 2^(-k/12).",
                        args, 1, 1);
     if (rc >= 0) return rc;
+    int allocates = size || bpw != 0;
+    qdisp_allocation_options allocation = {.size = sizeof allocation, .bits_per_weight = bpw, .share = share,
+                                           .cap = cap, .bits = type ? type : bits_list};
+    if (size && !parse_size(size, &allocation.n_bytes)) return CLI_USAGE;
+    if (bits_list && !allocates) {
+        char *end;
+        long value = strtol(bits_list, &end, 10);
+        bits = end == bits_list || *end || value > 1000 ? -1 : (int)value;
+    }
+    if (allocates) {
+        allocation.objective = objective;
+        objective = type = NULL;
+    }
     if (bits < 0 || steps < 0) {
-        fprintf(stderr, "qdisp: --bits and --steps are not negative\n");
+        fprintf(stderr, "qdisp: --bits and --steps are numbers that are not negative\n");
         return CLI_USAGE;
     }
     qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)bits, .roles = roles,
@@ -75,14 +113,23 @@ static int run(int argc, const char **argv) {
     if (!in.ctx) return CLI_ERROR;
     qdisp_calib *calib = NULL;
     qdisp_quantizer *quantizer = NULL;
-    qdisp_table *plan = NULL;
+    qdisp_table *plan = NULL, *summary = NULL;
     qdisp_status status = qdisp_quantizer_new(in.ctx, method, &options, &quantizer);
     if (status == QDISP_OK) status = cli_open(&in, args[0], NULL, NULL, NULL);
     if (status == QDISP_OK && stats) status = qdisp_calib_open(in.ctx, stats, &calib);
-    if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, in.model, calib, &plan);
+    if (status == QDISP_OK && allocates)
+        status = qdisp_quantizer_allocate(quantizer, in.model, calib, &allocation, &plan, &summary);
+    else if (status == QDISP_OK)
+        status = qdisp_quantizer_plan(quantizer, in.model, calib, &plan);
     if (status == QDISP_OK && overrides) rc = print_overrides(&in, plan, overrides);
     else rc = status == QDISP_OK ? cli_print_table(in.ctx, plan) : cli_fail(in.ctx, status);
+    if (rc == CLI_OK && summary && cli_options.output) { /* standard output is free for it */
+        cli_options.output = NULL;
+        cli_options.format = "text";
+        rc = cli_print_table(in.ctx, summary);
+    }
     qdisp_table_free(plan);
+    qdisp_table_free(summary);
     qdisp_quantizer_free(quantizer);
     qdisp_calib_free(calib);
     cli_close(&in);

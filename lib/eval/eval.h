@@ -2,12 +2,10 @@
 #ifndef QD_EVAL_H
 #define QD_EVAL_H
 
-#include "calib/calib.h"
+#include "calib/damage.h"
 #include "model/sequences.h"
 
 #include <qdisp/eval.h>
-
-#define QD_LN2 0.69314718055994530942
 
 /* Losses of the scored tokens to nll[number of ids] (others: NaN, or the loss of a token that does not count). */
 qdisp_status qd_sequences_nll(const qd_sequences *sequences, float *nll);

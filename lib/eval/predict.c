@@ -23,34 +23,6 @@ typedef struct damage_job {
     double *fisher;   /* [n_linears][n_languages] or NULL */
 } damage_job;
 
-/* fisher[l] += 1/2 sum_ij g_l[i] e_l[j] (w - q)^2 over h rows from first; energies [n_in][n_languages], gradients
- * [n_languages][n_out], work [n_languages]. */
-static void add_fisher(const qd_linear *linear, size_t first, size_t h, const float *w, const float *q, size_t n,
-                       const double *energies, const double *gradients, double *work, double *fisher) {
-    for (size_t r = 0; r < h; r++) {
-        memset(work, 0, n * sizeof *work);
-        for (size_t j = 0; j < linear->n_in; j++) {
-            double d = (double)w[r * linear->n_in + j] - (double)q[r * linear->n_in + j], d2 = d * d;
-            for (size_t l = 0; l < n; l++) work[l] += energies[j * n + l] * d2;
-        }
-        for (size_t l = 0; l < n; l++) fisher[l] += 0.5 * gradients[l * linear->n_out + first + r] * work[l];
-    }
-}
-
-/* Energies turned over and gradients of a map for all languages, as add_fisher takes them, in one block with its work;
- * NULL: no memory. */
-static double *fisher_inputs(const damage_job *job, size_t i, double *energy) {
-    const qd_linear *linear = &job->model->linears[i];
-    size_t n = job->calib->n_languages;
-    double *block = qd_alloc(job->model->ctx, n * (linear->n_in + linear->n_out + 1), sizeof *block);
-    for (size_t l = 0; block && l < n; l++) {
-        qd_calib_energy(job->calib, l, QD_N_FOLDS, i, energy);
-        for (size_t j = 0; j < linear->n_in; j++) block[j * n + l] = energy[j];
-        qd_calib_gradient(job->calib, l, i, block + n * linear->n_in + l * linear->n_out);
-    }
-    return block;
-}
-
 static qdisp_status damage_task(void *arg, size_t i, unsigned i_worker) {
     damage_job *job = arg;
     const qd_linear *linear = &job->model->linears[i];
@@ -65,17 +37,17 @@ static qdisp_status damage_task(void *arg, size_t i, unsigned i_worker) {
     qdisp_status status = columns && rows ? QDISP_OK : QDISP_ENOMEM;
     double *errors = columns, *squares = columns ? columns + n_in : NULL,
            *quantized = columns ? columns + 2 * n_in : NULL;
-    double *energy = columns ? columns + 3 * n_in : NULL, *inputs = NULL, d = 0, p = 0;
-    if (status == QDISP_OK && job->fisher && !(inputs = fisher_inputs(job, i, energy))) status = QDISP_ENOMEM;
+    double *energy = columns ? columns + 3 * n_in : NULL, d = 0, p = 0;
+    qd_map_inputs inputs = {.n_languages = 0};
+    if (status == QDISP_OK && job->fisher)
+        status = qd_map_inputs_make(job->calib, i, linear->n_out, true, &inputs);
     for (size_t r = 0; r < linear->n_out && status == QDISP_OK; r += N_ROWS) {
         size_t h = linear->n_out - r < N_ROWS ? linear->n_out - r : N_ROWS, n = h * n_in;
         const float *w = qd_load_f32(kernels, t->data, (qdisp_dtype)t->dtype, r * n_in, n, rows);
         const float *q = qd_load_f32(kernels, u->data, (qdisp_dtype)u->dtype, r * n_in, n, rows + N_ROWS * n_in);
         kernels->column_measure(w, q, h, n_in, n_in, n_in, errors, quantized);
         kernels->column_squares(w, h, n_in, n_in, squares);
-        if (inputs)
-            add_fisher(linear, r, h, w, q, n_languages, inputs, inputs + n_languages * n_in,
-                       inputs + n_languages * (n_in + linear->n_out), job->fisher + i * n_languages);
+        if (inputs.gradients) qd_error_sums(&inputs, r, h, w, q, inputs.work, job->fisher + i * n_languages);
     }
     for (size_t j = 0; j < n_in && status == QDISP_OK; j++) d += errors[j], p += squares[j];
     job->plain[i] = p > 0 ? d / p : 0;
@@ -84,7 +56,7 @@ static qdisp_status damage_task(void *arg, size_t i, unsigned i_worker) {
         job->damage[i * n_languages + l] = qd_damage_of(energy, errors, squares, quantized, n_in);
     }
     qd_free(ctx, columns);
-    qd_free(ctx, inputs);
+    qd_map_inputs_clear(ctx, &inputs);
     qd_free(ctx, rows);
     return status;
 }
@@ -103,7 +75,7 @@ qdisp_status qd_predict_damage(const qdisp_model *model, const qdisp_model *quan
         double tpb = qd_calib_tokens_per_byte(calib, l);
         damage[l] = qd_damage_sum(job.damage + l, n, n_languages, isfinite(tpb) ? tpb : 1);
         if (fisher) fisher[l] = 0;
-        for (size_t i = 0; fisher && i < n; i++) fisher[l] += tpb / QD_LN2 * job.fisher[i * n_languages + l];
+        for (size_t i = 0; fisher && i < n; i++) fisher[l] += 0.5 * tpb / QD_LN2 * job.fisher[i * n_languages + l];
     }
     if (status == QDISP_OK && mean_relative) {
         *mean_relative = 0;

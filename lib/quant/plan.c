@@ -37,7 +37,7 @@ static void set_keep(qdisp_table *t, qdisp_status *status, size_t row, size_t co
 }
 
 /* Codes, 16 bits a scale, a zero point, and for a kept weight its value and a place of 32 bits. */
-static double bits_per_weight(const qd_choice *c) {
+double qd_choice_bits(const qd_choice *c) {
     const qd_block_type *block = qd_choice_block(c);
     double unit = 16 + (c->levels == QD_ASYM ? c->bits : 0);
     if (block) return 8.0 * block->n_bytes / block->n_values;
@@ -81,7 +81,7 @@ qdisp_status qd_plan_make(const qdisp_quantizer *q, const qdisp_model *model, co
         qd_table_i64(t, &status, row, group_size, c->group_size);
         qd_table_str(t, &status, row, levels, qd_levels_name(c->levels));
         qd_table_i64(t, &status, row, n_weights, (int64_t)n_all);
-        qd_table_f64(t, &status, row, bpw, bits_per_weight(c));
+        qd_table_f64(t, &status, row, bpw, qd_choice_bits(c));
         qd_table_f64(t, &status, row, error, c->error_rel);
         qd_table_f64(t, &status, row, error_model, c->error_rel_model);
         if (*c->note) qd_table_str(t, &status, row, note, c->note);

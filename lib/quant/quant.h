@@ -202,7 +202,12 @@ qdisp_status qd_row_grid(qdisp_ctx *ctx, const qd_choice *c, size_t i_unit, cons
 
 /* Choices for the tensors that roles name, units counted and clips allocated; free with qd_choices_free. */
 qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model, qd_choice **choices, size_t *n);
+/* The same, and chosen: what a plan is made of. */
+qdisp_status qd_choices_plan(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
+                             qd_choice **choices, size_t *n);
 void qd_choices_free(qdisp_ctx *ctx, qd_choice *choices, size_t n);
+/* Bits a weight of a choice, scales and kept weights included. */
+double qd_choice_bits(const qd_choice *c);
 /* A choice as a row of a plan, and the clip characters. */
 qdisp_status qd_plan_make(const qdisp_quantizer *q, const qdisp_model *model, const qd_choice *choices, size_t n,
                           qdisp_table **out);

@@ -338,8 +338,8 @@ static qdisp_status check_calib(const qdisp_quantizer *q, bool given) {
                    q->method->name);
 }
 
-qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
-                                  qdisp_table **plan) {
+qdisp_status qd_choices_plan(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
+                             qd_choice **out, size_t *n_out) {
     qd_choice *choices = NULL;
     size_t n = 0;
     const char **tags = NULL;
@@ -354,10 +354,20 @@ qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *m
     if (used) status = find_languages(q->ctx, calib, choices, n, &tags, &tokens_per_byte, &energies);
     qd_languages languages = {calib ? calib->n_languages : 0, n, tags, tokens_per_byte, energies};
     if (status == QDISP_OK) status = choose_all(q, used ? &languages : NULL, choices, n);
-    if (status == QDISP_OK) status = qd_plan_make(q, model, choices, n, plan);
-    qd_choices_free(q->ctx, choices, n);
     qd_free(q->ctx, tags);
     qd_free(q->ctx, tokens_per_byte);
     qd_free(q->ctx, energies);
+    if (status == QDISP_OK) *out = choices, *n_out = n;
+    else qd_choices_free(q->ctx, choices, n);
+    return status;
+}
+
+qdisp_status qdisp_quantizer_plan(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
+                                  qdisp_table **plan) {
+    qd_choice *choices;
+    size_t n;
+    QD_TRY(qd_choices_plan(q, model, calib, &choices, &n));
+    qdisp_status status = qd_plan_make(q, model, choices, n, plan);
+    qd_choices_free(q->ctx, choices, n);
     return status;
 }

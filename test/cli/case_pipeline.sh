@@ -20,6 +20,20 @@ expect_in out "n_gradients"
 expect_empty err
 run plan "$model" --stats stats_gradients --bits 3 --group channel -o plan_gradients.csv
 expect_status 0
+run plan "$model" --stats stats_gradients --method rtn --bpw 4.5 --bits 2,3,4,6,8 -o allocated.csv
+expect_status 0
+expect_in out "predicted_bpb"
+expect_in allocated.csv "rtn"
+run plan "$model" --stats stats_gradients --method rtn --bpw 4.5 --bits 2,4,8 --objective disparity --cap 0.01 --json
+expect_status 0
+expect_json out
+run plan "$model" --stats stats --method rtn --size 1k
+expect_status 1
+expect_in err "least possible"
+run plan "$model" --stats stats --method rtn --size much
+expect_status 2
+run plan "$model" --bits 3,4
+expect_status 2
 run plan "$model" --stats stats --bits 3 --group channel -o plan.csv
 expect_status 0
 expect_empty out

@@ -342,6 +342,19 @@ static qdisp_status plan_by(inputs *in, const char *method, int64_t group_size) 
     qdisp_table_free(t);
     return status;
 }
+static qdisp_status allocate_bits(inputs *in) {
+    qdisp_quantizer_options o = {.size = sizeof o, .group_size = 8};
+    qdisp_allocation_options a = {.size = sizeof a, .bits_per_weight = 6, .bits = "2,4,8"};
+    qdisp_quantizer *q = NULL;
+    qdisp_table *t = NULL, *s = NULL;
+    qdisp_status status = qdisp_quantizer_new(in->ctx, "rtn", &o, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_allocate(q, in->model, in->calib, &a, &t, &s);
+    CHECK((status == QDISP_OK) == (t != NULL) && (status == QDISP_OK) == (s != NULL));
+    qdisp_quantizer_free(q);
+    qdisp_table_free(t);
+    qdisp_table_free(s);
+    return status;
+}
 static qdisp_status plan_rtn(inputs *in) { return plan_by(in, "rtn", 8); }
 static qdisp_status plan_aciq(inputs *in) { return plan_by(in, "aciq", QDISP_GROUP_TENSOR); }
 static qdisp_status plan_laaciq(inputs *in) { return plan_by(in, "la-aciq", QDISP_GROUP_CHANNEL); }
@@ -505,6 +518,7 @@ static const struct job {
     {"grads experts", grads, {open_experts}},
     {"grads pairs", grads, {open_both}},
     {"save_model", save_model, {open_model}},
+    {"allocate", allocate_bits, {open_model, open_tokenizer, open_corpus, open_gradients}},
     {"diagnose", diagnose, {open_model, open_tokenizer, open_corpus}},
     {"diagnose gradients", diagnose_gradients, {open_model, open_tokenizer, open_corpus}},
 };

@@ -197,6 +197,32 @@ class Quantizer:
         return Table(self._ctx, *model._ctx.call("qdisp_quantizer_plan", self._handle, model._handle, c_calibration,
                                                  long=True))
 
+    def allocate(self, model: Model, calibration: Calibration, n_bytes: int = 0, bits_per_weight: float = 0,
+                 bits: Iterable[int | str] | None = None, objective: str | None = None, share: float = 0,
+                 cap: float = 0) -> tuple[Table, Table]:
+        """A plan whose tensors have the bits that make the objective least for a size: (plan, allocation).
+
+        Args:
+            calibration: best one with gradients.
+            n_bytes, bits_per_weight: one of them: most bytes of all tensors, or most bits a planned weight.
+            bits: widths 2..8 or types of GGUF's blocks ("q4_k") to choose from; default 2, 3, 4, 5, 6, 8.
+            objective: "worst" (default), "mean", "cvar" (of the worst share of the languages) or "disparity" (the worst
+                language at most cap bits per byte above the mean).
+
+        Table "allocation": language, predicted_bpb (damage without gradients), objective, bound, n_bytes,
+        n_bytes_fixed, bits_per_weight. Errors: TypeError; Error (EINVAL: a size that cannot be met, names the least).
+        """
+        need(model, Model, "model"), need(calibration, Calibration, "calibration")
+        options = ffi.new("qdisp_allocation_options *")
+        options.size = ffi.sizeof(options[0])
+        options.n_bytes, options.bits_per_weight = whole(n_bytes, "n_bytes"), bits_per_weight
+        c_bits = c_string(None if bits is None else ",".join(str(b) for b in bits), "bits")
+        c_objective = c_string(objective, "objective")
+        options.bits, options.objective, options.share, options.cap = c_bits, c_objective, share, cap
+        plan, allocation = self._ctx.call("qdisp_quantizer_allocate", self._handle, model._handle, calibration._handle,
+                                          options, long=True)
+        return Table(self._ctx, plan), Table(self._ctx, allocation)
+
     def matrix(self, array: Any, energy: Any = None, tokens_per_byte: Any = None,
                dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Thresholds of one matrix of yours: (steps, scales), float32, a value a unit in memory order.

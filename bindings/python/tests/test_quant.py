@@ -28,6 +28,14 @@ def test_gradients(model, tokenizer, corpus):
     np.testing.assert_array_equal(table["n_gradients"], table["n_tokens"])
 
 
+def test_allocate(model, calibration):
+    quantizer = qdisp.Quantizer("rtn")
+    plan, allocation = quantizer.allocate(model, calibration, bits_per_weight=4.5, bits=[2, 4, 8])
+    assert set(plan["bits"]) <= {2, 4, 8} and allocation["bits_per_weight"][0] <= 4.5
+    with pytest.raises(qdisp.Error, match="least possible"):
+        quantizer.allocate(model, calibration, n_bytes=1)
+
+
 def test_merge_adds(model, tokenizer, corpus):
     one = qdisp.Calibration(model).collect(tokenizer, corpus)
     two = qdisp.Calibration(model).collect(tokenizer, corpus).merge(one)
