@@ -91,7 +91,7 @@ interop() {
     export QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0
     llama=${LLAMA_PERPLEXITY:-${LLAMA_CPP:+$LLAMA_CPP/build/bin/llama-perplexity}}
     llama=${llama:-$(command -v llama-perplexity || true)}
-    [ $# -gt 0 ] || set -- transformers archs tokenizers tiktoken sentencepiece gguf_vocab llama smollm2
+    [ $# -gt 0 ] || set -- transformers archs tokenizers tiktoken sentencepiece gguf_vocab gguf llama smollm2
     for name; do
         say "== $name"
         case $name in
@@ -101,6 +101,10 @@ interop() {
         gguf_vocab)
             [ -n "${LLAMA_CPP:-}" ] || { say "skipped: LLAMA_CPP names no built source tree of llama.cpp"; continue; }
             set -- $cache "$LLAMA_CPP"
+            ;;
+        gguf)
+            [ -n "${LLAMA_CPP:-}" ] || { say "skipped: LLAMA_CPP names no built source tree of llama.cpp"; continue; }
+            set -- build/lib/qdisp build/lib/libqdisp.so.0 $cache "$LLAMA_CPP"
             ;;
         llama)
             [ -n "$llama" ] || { say "skipped: neither LLAMA_CPP nor LLAMA_PERPLEXITY is set"; continue; }

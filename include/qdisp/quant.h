@@ -39,8 +39,9 @@ typedef struct qdisp_quantizer_options {
     uint64_t n_steps;      /* la-aciq: steps of the dual, 1..1000, default 12 */
     double step;           /* la-aciq: eta of the multiplicative update, default 1.0 */
     /* "int" (default): codes of bits, as above; or a type of GGUF's blocks, which fixes bits and groups: "q4_0",
-     * "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", by the methods rtn and imatrix. Rows that
-     * are no whole blocks of a k-quant's 256 get what llama-quantize takes instead; the plan's note says so. */
+     * "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", by the methods rtn
+     * and imatrix. Rows that are no whole blocks of 256 where the type has such get what llama-quantize takes instead;
+     * the plan's note says so. */
     const char *type;
 } qdisp_quantizer_options;
 

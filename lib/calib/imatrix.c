@@ -109,10 +109,17 @@ typedef struct entry {
     size_t *maps; /* [place.n_slices] or QD_NONE */
 } entry;
 
+static uint64_t rows_of_all(const merge *m, size_t i) {
+    uint64_t n = 0;
+    for (size_t l = 0; l < m->calib->n_languages; l++) n += rows_of(&m->calib->languages[l], i);
+    return n;
+}
+
 static qdisp_status list_entries(const merge *m, entry *entries, size_t *n) {
     for (size_t i = 0; i < m->calib->n_linears; i++) {
         qd_gguf_place place;
         size_t k = 0;
+        if (rows_of_all(m, i) == 0) continue; /* as llama-imatrix leaves out what it did not see */
         QD_TRY(qd_gguf_find_place(m->model, m->model->linears[i].i_weight, &place));
         while (k < *n && strcmp(entries[k].place.name, place.name)) k++;
         if (k == *n) {
@@ -200,8 +207,7 @@ static qdisp_status write_dat_entry(const merge *m, qd_output *out, const entry 
     size_t n_in = inputs_of(m, e), n_name = strlen(e->place.name);
     uint64_t n_rows = 0;
     for (size_t s = 0; s < e->place.n_slices; s++)
-        for (size_t l = 0; e->maps[s] != QD_NONE && l < m->calib->n_languages; l++)
-            n_rows += rows_of(&m->calib->languages[l], e->maps[s]);
+        if (e->maps[s] != QD_NONE) n_rows += rows_of_all(m, e->maps[s]);
     QD_TRY(put_i32(out, (int64_t)n_name));
     QD_TRY(qd_output_write(out, e->place.name, n_name));
     QD_TRY(put_i32(out, (int64_t)n_rows));

@@ -156,6 +156,44 @@ void qd_c_search_descent(const float *x, size_t n, int n_max, float *scales, uin
     }
 }
 
+static const float codebook[16] = QD_CODEBOOK, middles[15] = QD_CODEBOOK_MIDDLES;
+
+static uint8_t codebook_code(float x) {
+    uint8_t code = 0;
+    for (size_t k = 0; k < 15; k++) code += !(x < middles[k]);
+    return code;
+}
+
+static void codebook_sums(const float *x, const float *w, size_t n, size_t l, float inverse, float sums[2]) {
+    sums[0] = sums[1] = 0;
+    for (size_t i = 0; i < n; i++) {
+        float xi = at(x, i, l), q = codebook[codebook_code(inverse * xi)], wq = at(w, i, l) * q;
+        sums[0] += wq * xi;
+        sums[1] += wq * q;
+    }
+}
+
+void qd_c_search_codebook(const float *x, const float *w, size_t n, float *scales) {
+    for (size_t l = 0; l < QD_STEP; l++) {
+        float peak = lane_peak(x, n, l), sums[2];
+        scales[l] = 0;
+        if (peak == 0) continue;
+        codebook_sums(x, w, n, l, 1 / (-peak / codebook[0]), sums);
+        scales[l] = sums[1] > 0 ? sums[0] / sums[1] : 0;
+        float gain = scales[l] * sums[0];
+        for (int k = -7; k <= 7; k++) {
+            codebook_sums(x, w, n, l, ((float)k + codebook[0]) / peak, sums);
+            if (!(sums[1] > 0 && sums[0] * sums[0] > gain * sums[1])) continue;
+            scales[l] = sums[0] / sums[1];
+            gain = scales[l] * sums[0];
+        }
+    }
+}
+
+void qd_c_codebook_codes(const float *x, size_t n, const float *inverses, uint8_t *codes) {
+    for (size_t i = 0; i < QD_STEP * n; i++) codes[i] = codebook_code(inverses[i % QD_STEP] * x[i]);
+}
+
 void qd_c_affine_codes(const float *x, size_t n, const float *scales, const float *minima, int low, int high,
                        uint8_t *codes) {
     for (size_t i = 0; i < QD_STEP * n; i++) {

@@ -36,6 +36,11 @@ enum {
 /* 1.5 * 2^23: adding and subtracting it rounds |t| <= 2^22 to the nearest integer, ties to even, never -0. */
 #define QD_ROUND 12582912.0f
 
+/* The values of IQ4's codes, and the middle between each and the next, from which on the next is nearer. */
+#define QD_CODEBOOK {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+#define QD_CODEBOOK_MIDDLES \
+    {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101}
+
 #define QD_BLOCK_ZERO 1e-15f /* blocks whose largest magnitude is below are all zero: ggml's GROUP_MAX_EPS */
 
 /* exp: the range; ln 2 in two parts, of which the first has 9 bits so that its product with |n| <= 128 is exact; and

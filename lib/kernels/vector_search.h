@@ -181,6 +181,51 @@ static void v_search_descent(const float *x, size_t n, int n_max, float *scales,
     for (size_t i = 0; i < n; i++) store_signed_codes(codes + QD_STEP * i, its[i], peak, n_max);
 }
 
+/* Sums of steps[k] where x is not below the k-th middle. */
+static inline vf codebook_steps(vf x, const float steps[15], float first) {
+    static const float middles[15] = QD_CODEBOOK_MIDDLES;
+    vf sum = vf_set(first), zero = vf_set(0.0f);
+    for (size_t k = 0; k < 15; k++) sum = vf_add(sum, vf_if_less(x, vf_set(middles[k]), zero, vf_set(steps[k])));
+    return sum;
+}
+
+static void v_search_codebook(const float *x, const float *w, size_t n, float *scales) {
+    static const float codebook[16] = QD_CODEBOOK;
+    float steps[15];
+    vf zero = vf_set(0.0f), peak = vf_lane_peak(x, n), scale = zero, gain = zero;
+    for (size_t k = 0; k < 15; k++) steps[k] = codebook[k + 1] - codebook[k];
+    for (int k = -8; k <= 7; k++) { /* -8: the grid of the peak itself */
+        vf inverse = k == -8 ? vf_div(vf_set(1.0f), vf_div(vf_negative(peak), vf_set(codebook[0])))
+                             : vf_div(vf_set((float)k + codebook[0]), peak);
+        vf xq = zero, q2 = zero;
+        for (size_t i = 0; i < n; i++) {
+            vf xi = vf_load(x + QD_STEP * i), q = codebook_steps(vf_mul(inverse, xi), steps, codebook[0]);
+            vf wq = vf_mul(vf_load(w + QD_STEP * i), q);
+            xq = vf_add(xq, vf_mul(wq, xi));
+            q2 = vf_add(q2, vf_mul(wq, q));
+        }
+        vf ratio = vf_div(xq, q2), its_gain = vf_mul(ratio, xq);
+        if (k == -8) {
+            scale = vf_if_less(zero, q2, ratio, zero);
+            gain = vf_mul(scale, xq);
+            continue;
+        }
+        vf left = vf_mul(gain, q2), right = vf_if_less(zero, q2, vf_mul(xq, xq), vf_set(-INFINITY));
+        MOVE_IF_LESS(left, right, scale, ratio);
+        MOVE_IF_LESS(left, right, gain, its_gain);
+    }
+    vf_store(scales, vf_if_less(zero, vf_abs(peak), scale, zero));
+}
+
+static void v_codebook_codes(const float *x, size_t n, const float *inverses, uint8_t *codes) {
+    static const float ones[15] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    vf inverse = vf_load(inverses);
+    for (size_t i = 0; i < n; i++) {
+        vf code = codebook_steps(vf_mul(inverse, vf_load(x + QD_STEP * i)), ones, 0);
+        vi_store_i8((int8_t *)codes + QD_STEP * i, vf_to_int(code));
+    }
+}
+
 static void v_affine_codes(const float *x, size_t n, const float *scales, const float *minima, int low, int high,
                            uint8_t *codes) {
     nearest_range range = nearest_range_of(low, high);

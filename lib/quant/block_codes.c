@@ -12,7 +12,7 @@ static const struct {
     int bits; /* of a code */
 } types[] = {{"q4_0", NULL, 4},   {"q4_1", NULL, 4},   {"q5_0", NULL, 5},   {"q5_1", NULL, 5},
              {"q8_0", NULL, 8},   {"q2_k", "q4_0", 2}, {"q3_k", "q4_0", 3}, {"q4_k", "q5_0", 4},
-             {"q5_k", "q5_1", 5}, {"q6_k", "q8_0", 6}};
+             {"q5_k", "q5_1", 5}, {"q6_k", "q8_0", 6}, {"iq4_nl", NULL, 4}, {"iq4_xs", "iq4_nl", 4}};
 #define N_TYPES (sizeof types / sizeof *types)
 
 static size_t find(const char *name) {

@@ -35,11 +35,11 @@ typedef struct pack {
 
 /* --- which type holds a choice --- */
 
-/* The integers that codes stand for. */
+/* The integers that codes stand for, less their zero point. */
 static void integers(const qd_choice *c, int *low, int *high) {
     int half = 1 << (c->bits - 1);
-    *low = c->levels == QD_FULL ? -half : 1 - half;
-    *high = half - 1;
+    *low = c->levels == QD_ASYM ? 1 - 2 * half : c->levels == QD_FULL ? -half : 1 - half;
+    *high = c->levels == QD_ASYM ? 2 * half - 1 : half - 1;
 }
 
 static const qd_block_type *type_of(const qd_choice *c) {
@@ -49,7 +49,7 @@ static const qd_block_type *type_of(const qd_choice *c) {
     } holders[] = {{"Q4_0", 8}, {"Q5_0", 16}, {"Q8_0", 128}};
     int low, high;
     if (strcmp(c->type, "int")) return qd_block_type_named(c->type);
-    if (c->levels == QD_ASYM) return NULL;
+    if (!strcmp(c->method->name, "hqq")) return NULL; /* its offsets are no 16-bit floats */
     integers(c, &low, &high);
     for (size_t i = 0; i < sizeof holders / sizeof *holders; i++)
         if (low >= -holders[i].half && high < holders[i].half) return qd_block_type_named(holders[i].name);
@@ -59,8 +59,9 @@ static const qd_block_type *type_of(const qd_choice *c) {
 static qdisp_status check_choice(const qd_packing *p, const qd_choice *c) {
     const qd_block_type *type = type_of(c);
     const char *why = NULL;
-    if (!type || !type->encode) why = "no type of GGUF holds it; there are symmetric integers of -128..127 in groups "
-                                      "of 32 or multiples of it, and q4_0 ... q8_0, q2_k ... q6_k";
+    if (!type || !type->encode) why = "no type of GGUF holds it; there are integers that are -128..127 less their "
+                                      "zero, in groups of 32 or multiples of it, and q4_0 ... q8_0, q2_k ... q6_k, "
+                                      "iq4_nl, iq4_xs";
     else if (c->n_in % type->n_values) why = "its rows are no whole blocks: their length must be a multiple of 32";
     else if (!strcmp(c->type, "int") && c->group_size > 0 && c->group_size % N)
         why = "blocks of 32 do not fit its groups: use a group size that is a multiple of 32, or channels";
@@ -288,6 +289,22 @@ static uint32_t file_type(const pack *p) {
     return number;
 }
 
+/* What llama-quantize tells of an importance matrix; ours has no file, and its text is the languages'. */
+static void put_imatrix(const pack *p, const qdisp_calib *calib) {
+    char text[256] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < p->packing->n_choices; i++)
+        n += !strcmp(p->packing->choices[i].method->name, "imatrix");
+    for (size_t l = 0; l < calib->n_languages; l++) {
+        if (strlen(text) + strlen(calib->languages[l].tag) + 2 > sizeof text) break;
+        if (l > 0) strcat(text, ",");
+        strcat(text, calib->languages[l].tag);
+    }
+    if (n == 0) return;
+    qd_gguf_put_text(p->w, "quantize.imatrix.dataset", text);
+    qd_gguf_put_u32(p->w, "quantize.imatrix.entries_count", (uint32_t)n);
+}
+
 /* The languages of the calibration and the mean of what each weighs in the choices that weigh them. */
 static qdisp_status put_languages(const pack *p) {
     const qdisp_calib *calib = p->packing->options->calib;
@@ -310,6 +327,7 @@ static qdisp_status put_languages(const pack *p) {
         for (size_t l = 0; l < n; l++)
             qd_gguf_put_element(p->w, calib->languages[l].tag, strlen(calib->languages[l].tag));
         qd_gguf_put_array(p->w, "qdisp.calibration.weights", QD_GGUF_F32, weights, n);
+        put_imatrix(p, calib);
     }
     qd_free(p->ctx, weights);
     return QDISP_OK;

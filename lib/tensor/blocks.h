@@ -2,6 +2,8 @@
 #ifndef QD_BLOCKS_H
 #define QD_BLOCKS_H
 
+#include <string.h>
+
 #include "tensor/tensor.h"
 
 #define QD_BLOCK_MAX 256 /* values of the longest block */
@@ -76,6 +78,14 @@ static inline void qd_put_f16(uint8_t *out, float x) {
     out[1] = (uint8_t)(half >> 8);
 }
 
+/* The nearest integer, ties to even, for |x| < 2^22; beyond, what ggml's trick with the bits gives. */
+static inline int qd_block_nearest(float x) {
+    float shifted = x + 12582912.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    return (int)(bits & 0x7fffff) - 0x400000;
+}
+
 /* 16 runs of n values side by side, as the kernels search_* take them. */
 typedef struct qd_block_lanes {
     float x[QD_LANES * 32], w[QD_LANES * 32];
@@ -93,6 +103,8 @@ void qd_block_lanes_load(const float *from, size_t n_runs, size_t n, float *to);
 QD_ENCODER(q4_0) QD_ENCODER(q4_1) QD_ENCODER(q5_0) QD_ENCODER(q5_1) QD_ENCODER(q8_0)
 /* encode_k.c */
 QD_ENCODER(q2_k) QD_ENCODER(q3_k) QD_ENCODER(q4_k) QD_ENCODER(q5_k) QD_ENCODER(q6_k)
+/* encode_iq4.c */
+QD_ENCODER(iq4_nl) QD_ENCODER(iq4_xs)
 #undef QD_ENCODER
 
 #endif

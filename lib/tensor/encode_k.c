@@ -27,13 +27,6 @@ static float sum_squares(const float *x, size_t n) {
     return sum;
 }
 
-static int nearest(float x) {
-    float shifted = x + 12582912.0f; /* what ggml's nearest_int gives for numbers of any size */
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    return (int)(bits & 0x7fffff) - 0x400000;
-}
-
 /* --- with importance: the integers of a block's n scales --- */
 
 static void scale_grids(const float *x, const float *w, size_t n, int n_max, float most, float *inverse) {
@@ -43,7 +36,7 @@ static void scale_grids(const float *x, const float *w, size_t n, int n_max, flo
         float scale = 1 / its, error = 0;
         if (k == 0) continue;
         for (size_t i = 0; i < n; i++) {
-            int code = nearest(its * x[i]);
+            int code = qd_block_nearest(its * x[i]);
             float d = x[i] - scale * (float)(k == -5 ? (uint8_t)code : code < n_max ? code : n_max);
             error += w[i] * d * d;
         }
@@ -63,7 +56,7 @@ static float search_integers(const float *x, const float *w, size_t n, int n_max
     if (most < 1e-15f) return 0;
     scale_grids(x, w, n, n_max, most, &inverse);
     for (size_t i = 0; i < n; i++) {
-        int code = nearest(inverse * x[i]);
+        int code = qd_block_nearest(inverse * x[i]);
         if (code > n_max) code = n_max;
         codes[i] = (uint8_t)code;
         xl += w[i] * x[i] * (float)code;
@@ -74,7 +67,7 @@ static float search_integers(const float *x, const float *w, size_t n, int n_max
         for (size_t i = 0; i < n; i++) {
             float code = (float)codes[i], a = xl - w[i] * x[i] * code, b = l2 - w[i] * code * code;
             if (!(a > 0 && b > 0)) continue;
-            int its = nearest(x[i] * b / a);
+            int its = qd_block_nearest(x[i] * b / a);
             if (its > n_max) its = n_max;
             if (its == codes[i]) continue;
             a += w[i] * x[i] * (float)its;
@@ -96,7 +89,7 @@ static uint16_t integer_scales(const kind *k, const float *x, const float *w, si
     for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
     float inverse = most > 0 ? (float)k->scale_max / most : 0;
     for (size_t i = 0; i < n; i++) {
-        uint8_t code = (uint8_t)nearest(inverse * x[i]);
+        uint8_t code = (uint8_t)qd_block_nearest(inverse * x[i]);
         codes[i] = code < k->scale_max ? code : (uint8_t)k->scale_max;
     }
     return qd_f32_to_f16(most / (float)k->scale_max);
@@ -265,7 +258,7 @@ static uint16_t q3_scales(const qd_kernels *kernels, const float *x, const float
         kernels->search_descent(lanes->x, 16, q3_k.n_max, lanes->scales, lanes->codes);
         float most = largest(lanes->scales), inverse = -32 / most;
         for (size_t g = 0; g < 16; g++) {
-            int code = most != 0 ? (int8_t)nearest(inverse * lanes->scales[g]) : -32;
+            int code = most != 0 ? (int8_t)qd_block_nearest(inverse * lanes->scales[g]) : -32;
             integers[g] = (int8_t)(code < -32 ? -32 : code > 31 ? 31 : code);
         }
         return qd_f32_to_f16(most != 0 ? 1 / inverse : 0);
@@ -315,7 +308,7 @@ void qd_encode_q6_k(const qd_kernels *kernels, const float *x, const float *impo
         if (fabsf(most) < 1e-15f) continue;
         uint16_t d = qd_f32_to_f16(1 / inverse);
         for (size_t g = 0; g < 16; g++) {
-            int code = nearest(inverse * lanes.scales[g]);
+            int code = qd_block_nearest(inverse * lanes.scales[g]);
             integers[g] = (int8_t)(code < 127 ? code : 127);
             blocks[192 + g] = (uint8_t)integers[g];
         }

@@ -14,12 +14,25 @@ void qd_block_lanes_load(const float *from, size_t n_runs, size_t n, float *to) 
     }
 }
 
-/* The extremes of a block, of two zeros the first. */
+/* The extremes of a block, in four chains that do not wait for each other; of two zeros low is the first. */
 static inline void extremes(const float *x, float *low, float *high) {
-    *low = *high = x[0];
-    for (size_t i = 1; i < N; i++) {
-        *low = x[i] < *low ? x[i] : *low;
-        *high = x[i] > *high ? x[i] : *high;
+    float lows[4], highs[4];
+    memcpy(lows, x, sizeof lows);
+    memcpy(highs, x, sizeof highs);
+    for (size_t i = 4; i < N; i += 4) {
+        for (size_t k = 0; k < 4; k++) lows[k] = x[i + k] < lows[k] ? x[i + k] : lows[k];
+        for (size_t k = 0; k < 4; k++) highs[k] = x[i + k] > highs[k] ? x[i + k] : highs[k];
+    }
+    for (size_t k = 2; k > 0; k--) {
+        for (size_t l = 0; l < k; l++) lows[l] = lows[l + k] < lows[l] ? lows[l + k] : lows[l];
+        for (size_t l = 0; l < k; l++) highs[l] = highs[l + k] > highs[l] ? highs[l + k] : highs[l];
+    }
+    *low = lows[0];
+    *high = highs[0];
+    for (size_t i = 0; *low == 0; i++) {
+        if (x[i] != 0) continue;
+        *low = x[i];
+        break;
     }
 }
 

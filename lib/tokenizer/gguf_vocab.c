@@ -204,6 +204,9 @@ static void score_merges(vocab *v, json_t *places) {
         token *t = &v->tokens[json_integer_value(place)];
         if (t->type == QD_PIECE_NORMAL && t->score == 0) t->score = -1 - (float)i;
     }
+    /* what no merge makes comes last: llama.cpp joins any two whose text is a token */
+    for (i = 0; i < v->n_tokens; i++)
+        if (v->tokens[i].text && v->tokens[i].score == 0) v->tokens[i].score = -1 - (float)json_array_size(list);
 }
 
 /* A token <0x41>. */

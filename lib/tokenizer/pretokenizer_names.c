@@ -156,11 +156,13 @@ const char *qd_pretokenizer_name(const char *const *patterns, size_t n, bool ign
     /* BLOOM's own has a bracket within its class, which means the same */
     static const char bloom[] = " ?[^(\\s|[.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{0964}\\x{06D4}\\x{060C}])]+";
     if (n == 1 && same_pattern(patterns[0], bloom)) return "bloom";
+    const char *found = NULL; /* with other merges, which hardly ever matters */
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         size_t k = 0;
         while (k < n && k < 6 && NAMES[i].patterns[k] && same_pattern(NAMES[i].patterns[k], patterns[k])) k++;
-        if (k == n && (k == 6 || !NAMES[i].patterns[k]) && NAMES[i].ignore_merges == ignore_merges)
-            return NAMES[i].name;
+        if (k != n || (k < 6 && NAMES[i].patterns[k])) continue;
+        if (NAMES[i].ignore_merges == ignore_merges) return NAMES[i].name;
+        if (!found) found = NAMES[i].name;
     }
-    return NULL;
+    return found;
 }

@@ -296,6 +296,16 @@ static void run_search_descent(const qd_kernels *k, const work *w) {
         k->search_descent(w->x + i, 32, 4, scales, (uint8_t *)w->out + i);
 }
 
+static void run_search_codebook(const qd_kernels *k, const work *w) {
+    float scales[16];
+    for (size_t i = 0; i + LANES <= w->n; i += LANES) k->search_codebook(w->x + i, w->y + i, 32, scales);
+}
+
+static void run_codebook_codes(const qd_kernels *k, const work *w) {
+    for (size_t i = 0; i + LANES <= w->n; i += LANES)
+        k->codebook_codes(w->x + i, 32, w->y, (uint8_t *)w->out + i);
+}
+
 static void run_affine_codes(const qd_kernels *k, const work *w) {
     for (size_t i = 0; i + LANES <= w->n; i += LANES)
         k->affine_codes(w->x + i, 32, w->y, w->y + 16, 0, 15, (uint8_t *)w->out + i);
@@ -337,6 +347,8 @@ static void run_affine_codes(const qd_kernels *k, const work *w) {
 #define COST_search_affine 9, 1, 0, 336 /* 21 grids of 8 operations for sums and 8 for the error */
 #define COST_search_scale 9, 1, 0, 190
 #define COST_search_descent 5, 1, 0, 110
+#define COST_search_codebook 8, 1, 0, 560 /* 16 grids of 15 comparisons and sums, and 5 */
+#define COST_codebook_codes 5, 1, 0, 31
 #define COST_affine_codes 5, 1, 0
 #define COST_softmax 16, 1, 0, 26 /* with the copy that renews its input, as for others that work in place */
 #define COST_nll 4, 1, 1, 25

@@ -87,3 +87,32 @@ run diagnose "$model" --corpus small_text --methods rtn --bits 3 --resamples 100
 expect_status 0
 expect_in out "rtn3"
 expect_no_leftovers
+
+# importance matrices and override lists
+run imatrix "$model" --stats stats -o im.gguf
+expect_status 0
+expect_empty err
+expect_in im.gguf "qdisp.calibration.languages"
+run imatrix "$model" --stats stats --weights sw:1 -o im.dat
+expect_status 0
+run imatrix "$model" --import im.dat --language sw -o imported
+expect_status 0
+run plan "$model" --stats imported --bits 3 -o plan_imported.csv
+expect_status 0
+run imatrix "$model" --import plan.csv -o bad
+expect_status 1
+expect_in err "plan.csv"
+run imatrix "$model" --stats stats --import im.dat -o bad
+expect_status 2
+run plan "$model" --method rtn --bits 3 --overrides llama-quantize
+expect_status 0
+expect_in out 'attn_qkv\.weight$=q3_K'
+run plan "$model" --method rtn --bits 3 --overrides gptqmodel -o dynamic.json
+expect_status 0
+expect_json dynamic.json
+run plan "$model" --method rtn --overrides nothing
+expect_status 1
+expect_in err "auto-round"
+run plan "$model" --method rtn --type q4_q
+expect_status 1
+expect_in err "q4_k"

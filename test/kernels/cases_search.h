@@ -57,3 +57,13 @@ static void test_affine_codes(const test_case *t) {
                 k->affine_codes(t->x, n, scales, t->positive, -32, 31, out->codes));
     }
 }
+
+static void test_search_codebook(const test_case *t) {
+    size_t n = search_length(t);
+    if (n > 0) COMPARE_SEARCH("search_codebook", k->search_codebook(t->x, t->positive, n, out->scales));
+}
+
+static void test_codebook_codes(const test_case *t) {
+    size_t n = search_length(t);
+    if (n > 0) COMPARE_SEARCH("codebook_codes", k->codebook_codes(t->x, n, t->y, out->codes));
+}

@@ -460,6 +460,44 @@ static qdisp_status save_model(inputs *in) {
     return status;
 }
 
+/* A model with experts and one that came from a file, without a quantized tensor. */
+static qdisp_status write_gguf(inputs *in) {
+    static const char *const models[] = {"arch/mixtral", "gguf/llama_yarn.gguf"};
+    static const char *const columns[] = {"tensor", "bits", "group_size", "levels", "alpha", "clip"};
+    qdisp_table *plan = NULL;
+    qdisp_status status = qdisp_table_new(in->ctx, "plan", "plan", &plan);
+    for (size_t i = 0; i < 6 && status == QDISP_OK; i++)
+        status = qdisp_table_add_column(plan, columns[i], "", QDISP_COLUMN_STR, NULL);
+    for (size_t i = 0; i < 2 && status == QDISP_OK; i++) {
+        char path[512];
+        qdisp_model *m = NULL;
+        snprintf(path, sizeof path, "%s/test/golden/%s", QDISP_ROOT, models[i]);
+        status = qdisp_model_open(in->ctx, path, &m);
+        if (status == QDISP_OK) status = qdisp_plan_write(plan, m, NULL, "gguf", in_folder("out.gguf"));
+        if (status != QDISP_OK) CHECK(access(in_folder("out.gguf"), F_OK) != 0);
+        remove(in_folder("out.gguf"));
+        qdisp_model_free(m);
+    }
+    qdisp_table_free(plan);
+    return status;
+}
+static qdisp_status imatrix(inputs *in) {
+    qdisp_status status = QDISP_OK;
+    for (uint64_t legacy = 0; legacy < 2 && status == QDISP_OK; legacy++) {
+        qdisp_imatrix_options options = {.size = sizeof options, .legacy = legacy};
+        qdisp_calib *back = NULL;
+        status = qdisp_imatrix_save(in->calib, in->model, &options, in_folder("imatrix"));
+        if (status == QDISP_OK) status = qdisp_imatrix_open(in->model, in_folder("imatrix"), "und", &back);
+        qdisp_calib_free(back);
+        remove(in_folder("imatrix"));
+    }
+    return status;
+}
+static qdisp_status overrides(inputs *in) {
+    qdisp_status status = qdisp_plan_overrides(in->plan, in->model, "llama-quantize", drop, NULL);
+    return status == QDISP_OK ? qdisp_plan_overrides(in->plan, in->model, "compressed-tensors", drop, NULL) : status;
+}
+
 /* ---- the jobs ---- */
 
 typedef qdisp_status work(inputs *in);
@@ -504,6 +542,9 @@ static const struct job {
     {"pack", pack, {NULL}},
     {"apply", apply, {open_model, open_plan}},
     {"write_packed", write_packed, {open_model, open_plan}},
+    {"write_gguf", write_gguf, {NULL}},
+    {"imatrix", imatrix, {open_model, open_tokenizer, open_corpus, open_calib}},
+    {"overrides", overrides, {open_model, open_plan}},
     {"losses", losses, {open_model, open_tokenizer, open_corpus}},
     {"losses masked", losses, {open_encoder, open_words, open_words_text}},
     {"losses pairs", losses, {open_both, open_words, open_words_text}},

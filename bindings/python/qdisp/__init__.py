@@ -17,6 +17,7 @@ for calls from the main thread, the only one to which Python delivers it.
 from . import stats
 from ._eval import compare, diagnose, eval_text, losses
 from ._fertility import fertility
+from ._gguf import open_imatrix, plan_overrides, save_imatrix
 from ._lib import Context, Error, Status, configure, version
 from ._model import Model, ModelInfo, ModelKind, architectures, census, inspect
 from ._quant import (Calibration, Quantizer, apply_plan, dequantize_packed, packers, quantize_packed, quantizers,
@@ -32,6 +33,6 @@ __all__ = [
     "Activation", "Attentions", "Calibration", "Context", "Corpus", "Error", "Hidden", "Model", "ModelInfo",
     "ModelKind", "Moments", "Quantizer", "Report", "Run", "SITES", "Shape", "Status", "Table", "Tokenizer",
     "apply_plan", "architectures", "bootstrap_ratio", "census", "compare", "configure", "dequantize_packed", "diagnose",
-    "eval_text", "fertility", "inspect", "kurtosis", "losses", "moments", "packers", "quantiles", "quantize_packed",
-    "quantizers", "shape", "spearman", "stats", "version", "write_plan",
+    "eval_text", "fertility", "inspect", "kurtosis", "losses", "moments", "open_imatrix", "packers", "plan_overrides",
+    "quantiles", "quantize_packed", "quantizers", "save_imatrix", "shape", "spearman", "stats", "version", "write_plan",
 ]

@@ -162,25 +162,28 @@ class Quantizer:
         step: la-aciq: size of the multiplicative update, 0: the default.
         weights: lambda of the languages, {"en": 0.3, "de": 0.7}, for methods that mix what they send; None: even.
         options: of the method, {"percentile": 99.5}; quantizers() lists them.
+        type: "int" (codes of bits), or a type of GGUF's blocks ("q4_k", "q8_0" ...) for the methods rtn and imatrix.
 
     Errors: TypeError, ValueError; Error (EINVAL: unknown method, an option out of range).
     """
 
     def __init__(self, method: str, bits: int = 4, group_size: int | str = 64, levels: str | None = None,
                  roles: Any = None, objective: str | None = None, steps: int = 0, step: float = 0,
-                 weights: dict[str, float] | None = None, options: dict[str, float] | None = None):
+                 weights: dict[str, float] | None = None, options: dict[str, float] | None = None,
+                 type: str = "int"):
         self._ctx = context()
         c = ffi.new("qdisp_quantizer_options *")
         c.size = ffi.sizeof(c[0])
         c.bits = whole(bits, "bits", 2, 8)
         c.group_size = group(group_size, 0)
         c_roles, c_objective = c_list(roles, "roles"), c_string(objective, "objective")
-        c_levels = c_string(levels, "levels")
+        c_levels, c_type = c_string(levels, "levels"), c_string(type, "type")
+        c.type = c_type
         c_weights, c_options = _pairs(weights, ":", "weights"), _pairs(options, "=", "options")
         c.roles, c.objective, c.levels, c.weights, c.options = c_roles, c_objective, c_levels, c_weights, c_options
         c.n_steps = whole(steps, "steps")
         c.step = step
-        self._repr = f"<Quantizer {method}: {bits} bits, group {group_size}>"
+        self._repr = f"<Quantizer {method}: {type if type != 'int' else f'{bits} bits, group {group_size}'}>"
         self._handle, = self._ctx.call("qdisp_quantizer_new", self._ctx.handle, _text(method, "method"), c)
 
     def plan(self, model: Model, calibration: Calibration | None = None) -> Table:
