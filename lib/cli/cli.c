@@ -115,8 +115,15 @@ qdisp_ctx *cli_ctx(void) {
 }
 
 int cli_fail(qdisp_ctx *ctx, qdisp_status status) {
-    const char *message = qdisp_ctx_error(ctx);
-    fprintf(stderr, "%sqdisp: %s\n", isatty(2) ? "\r\033[K" : "", *message ? message : qdisp_status_text(status));
+    return cli_fail_text(ctx, status, NULL);
+}
+
+int cli_fail_text(qdisp_ctx *ctx, qdisp_status status, const char *path) {
+    static const char about[] = "text: ";
+    const char *message = qdisp_ctx_error(ctx), *at = *message ? message : qdisp_status_text(status);
+    int names_it = path && !strncmp(at, about, sizeof about - 1);
+    fprintf(stderr, "%sqdisp: %s%s%s\n", isatty(2) ? "\r\033[K" : "", names_it ? path : "", names_it ? ": " : "",
+            names_it ? at + sizeof about - 1 : at);
     return CLI_ERROR;
 }
 

@@ -32,6 +32,8 @@ int cli_parse(int argc, const char **argv, struct poptOption *table, const char 
 qdisp_ctx *cli_ctx(void);
 /* Prints the message of a failed call; CLI_ERROR. */
 int cli_fail(qdisp_ctx *ctx, qdisp_status status);
+/* The same after a call that was given the text of a file: a message about the text names the file. */
+int cli_fail_text(qdisp_ctx *ctx, qdisp_status status, const char *path);
 /* Writes a table or report to --output or stdout in --format. The exit status. */
 int cli_print_table(qdisp_ctx *ctx, const qdisp_table *table);
 /* leave_out[n_leave_out] (NULL: none): tables that are data for machines, left out of text and Markdown. */

@@ -17,7 +17,7 @@ static int eval_text(cli_inputs *in, const char *path, const qdisp_eval_text_opt
     double begin = cli_seconds();
     qdisp_status status = qdisp_eval_text(in->model, in->tokenizer, text, n_bytes, options, &table);
     double seconds = cli_seconds() - begin;
-    int rc = status == QDISP_OK ? cli_print_table(in->ctx, table) : cli_fail(in->ctx, status);
+    int rc = status == QDISP_OK ? cli_print_table(in->ctx, table) : cli_fail_text(in->ctx, status, path);
     if (status == QDISP_OK && !cli_options.quiet)
         fprintf(stderr, "qdisp: %lld tokens in %.2f s, %.0f tokens/s\n", (long long)value_of(table, "n_read"), seconds,
                 (double)value_of(table, "n_read") / seconds);

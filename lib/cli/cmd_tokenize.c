@@ -70,7 +70,7 @@ static qdisp_status decoded_table(qdisp_ctx *ctx, const tokens *t, qdisp_table *
     return status;
 }
 
-static int print(cli_inputs *in, tokens *t, const qdisp_encode_options *options, int decodes) {
+static int print(cli_inputs *in, tokens *t, const char *path, const qdisp_encode_options *options, int decodes) {
     qdisp_report *report = NULL;
     qdisp_table *table = NULL;
     qdisp_status status = encode(in->tokenizer, options, t);
@@ -85,7 +85,8 @@ static int print(cli_inputs *in, tokens *t, const qdisp_encode_options *options,
     if (status == QDISP_OK) status = qdisp_report_add(report, table);
     if (status == QDISP_OK) status = decoded_table(in->ctx, t, &table);
     if (status == QDISP_OK) status = qdisp_report_add(report, table);
-    int rc = status == QDISP_OK ? cli_print_report(in->ctx, report, NULL, 0) : cli_fail(in->ctx, status);
+    int rc = status == QDISP_OK ? cli_print_report(in->ctx, report, NULL, 0)
+                                : cli_fail_text(in->ctx, status, path);
     qdisp_report_free(report);
     return rc;
 }
@@ -121,7 +122,7 @@ static int run(int argc, const char **argv) {
     if (!in.ctx) return CLI_ERROR;
     qdisp_status status = qdisp_tokenizer_open(in.ctx, args[0], &in.tokenizer);
     if (status != QDISP_OK) rc = cli_fail(in.ctx, status);
-    else rc = cli_read_text(path, &t.text, &t.n_bytes) ? print(&in, &t, &options, decodes) : CLI_ERROR;
+    else rc = cli_read_text(path, &t.text, &t.n_bytes) ? print(&in, &t, path, &options, decodes) : CLI_ERROR;
     free(t.text);
     free(t.ids);
     free(t.starts);

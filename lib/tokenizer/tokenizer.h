@@ -99,6 +99,8 @@ qdisp_status qd_strings_new(qdisp_ctx *ctx, size_t n, qd_strings *out);
 void qd_strings_free(qdisp_ctx *ctx, qd_strings *strings);
 /* str must outlive the table. false: the string is there already. */
 bool qd_strings_add(qd_strings *strings, int32_t id, const char *str, size_t len);
+/* The same, and a string that is there already is found by the new id from now on; the old id keeps it. */
+void qd_strings_add_again(qd_strings *strings, int32_t id, const char *str, size_t len);
 int32_t qd_strings_find(const qd_strings *strings, const void *str, size_t len);
 
 /* ---- strings by prefix (trie.c) ---- */

@@ -129,7 +129,7 @@ static qdisp_status measure(loader *l, size_t *n_ids, size_t *n_pool) {
     return QDISP_OK;
 }
 
-static qdisp_status read_list(loader *l, size_t *used) {
+static void read_list(loader *l, size_t *used) {
     qdisp_tokenizer *t = l->t;
     const json_t *item;
     size_t i;
@@ -138,18 +138,17 @@ static qdisp_status read_list(loader *l, size_t *used) {
         size_t n = json_string_length(token);
         char *to = t->pool + *used;
         memcpy(to, json_string_value(token), n + 1);
-        if (!qd_strings_add(&t->strings, (int32_t)i, to, n)) {
-            return qd_fail(l->place.ctx, QDISP_EUNSUPPORTED, "%s: model.vocab[%zu]: '%.40s' is there twice",
-                           l->place.file, i, to);
-        }
+        qd_strings_add_again(&t->strings, (int32_t)i, to, n); /* of equal tokens the last holds, as in the reference */
         t->in_model[i] = true;
         *used += n + 1;
     }
-    return QDISP_OK;
 }
 
 static qdisp_status read_vocab(loader *l, size_t *used) {
-    if (json_is_array(l->vocab)) return read_list(l, used);
+    if (json_is_array(l->vocab)) {
+        read_list(l, used);
+        return QDISP_OK;
+    }
     qdisp_tokenizer *t = l->t;
     char *at = l->lists.vocab.begin, *token;
     for (size_t i = 0; i < l->lists.vocab.n; i++) {

@@ -63,15 +63,23 @@ static qd_string_slot *find_slot(const qd_strings *strings, const void *str, siz
     return &strings->slots[i];
 }
 
-bool qd_strings_add(qd_strings *strings, int32_t id, const char *str, size_t len) {
+static bool put(qd_strings *strings, int32_t id, const char *str, size_t len, bool again) {
     uint64_t hash = hash_of(str, len);
     qd_string_slot *slot = find_slot(strings, str, len, hash);
-    if (slot->id_plus_1) return false;
+    if (slot->id_plus_1 && !again) return false;
     *slot = (qd_string_slot){(uint32_t)(hash >> 32), id + 1};
     strings->str[id] = str;
     strings->len[id] = (uint32_t)len;
     if (len > strings->max_len) strings->max_len = (uint32_t)len;
     return true;
+}
+
+bool qd_strings_add(qd_strings *strings, int32_t id, const char *str, size_t len) {
+    return put(strings, id, str, len, false);
+}
+
+void qd_strings_add_again(qd_strings *strings, int32_t id, const char *str, size_t len) {
+    put(strings, id, str, len, true);
 }
 
 int32_t qd_strings_find(const qd_strings *strings, const void *str, size_t len) {

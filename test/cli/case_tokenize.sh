@@ -32,7 +32,10 @@ expect_in err "no/such/text"
 printf 'b\377d' >bad.txt
 run tokenize "$model" --text bad.txt
 expect_status 1
-expect_in err "offset 1"
+expect_in err "qdisp: bad.txt: byte 0xFF at offset 1"
+run eval "$model" --text bad.txt
+expect_status 1
+expect_in err "qdisp: bad.txt: byte 0xFF at offset 1"
 # names of special tokens
 run tokenize "$model" --text words.txt --special text --format csv
 expect_status 0

@@ -160,7 +160,9 @@ UNIGRAM = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0]
 change("unigram_no_score", "model", UNIGRAM | {"vocab": [["<unk>", 0.0], ["a"]]})
 change("unigram_score_text", "model", UNIGRAM | {"vocab": [["<unk>", "0"]]})
 change("unigram_token_number", "model", UNIGRAM | {"vocab": [[7, 0.0]]})
-change("unigram_twice", "model", UNIGRAM | {"vocab": [["a", 0.0], ["a", 0.0]]})
+TWICE = [["<unk>", 0.0], ["a", -2.0], ["b", -2.5]]
+change("unigram_twice", "model", UNIGRAM | {"vocab": TWICE + [["ab", -9.0], ["ab", -1.0], ["a", -0.5]], "unk_id": 0})
+change("unigram_twice_worse", "model", UNIGRAM | {"vocab": TWICE + [["ab", -1.0], ["ab", -9.0]], "unk_id": 0})
 change("unigram_unk_outside", "model", UNIGRAM | {"unk_id": 3})
 change("unigram_unk_text", "model", UNIGRAM | {"unk_id": "0"})
 WORDPIECE = {"type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
