@@ -34,7 +34,8 @@ typedef struct qdisp_quantizer_options {
     const char *options; /* of the method, "percentile=99.5": qdisp_quantizers lists them */
     const char *roles; /* comma-separated roles to quantize; default: every linear map of the blocks but routers */
     /* la-aciq: "regret" (default): the largest damage of a language over what it would be under thresholds chosen for
-     * it alone; "worst" or "mean": of the predicted damage per byte over languages */
+     * it alone; of the predicted damage per byte over languages: "worst", "mean", "cvar" (mean of the worst share of
+     * them, option share, 0.25) or "disparity" (the mean, while the worst is at most tau times it, option tau, 1.25) */
     const char *objective;
     uint64_t n_steps;      /* la-aciq: steps of the dual, 1..1000, default 12 */
     double step;           /* la-aciq: eta of the multiplicative update, default 1.0 */

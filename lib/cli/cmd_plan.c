@@ -70,7 +70,7 @@ static int run(int argc, const char **argv) {
         {"options", 0, POPT_ARG_STRING, &method_options, 0, "of the method: NAME=NUMBER,...", "LIST"},
         {"roles", 'r', POPT_ARG_STRING, &roles, 0, "which maps (default: all of the blocks)", "LIST"},
         {"objective", 0, POPT_ARG_STRING, &objective, 0,
-         "la-aciq: regret (default), worst or mean; --size, --bpw: worst (default), mean, cvar or disparity", "NAME"},
+         "regret (default of la-aciq), worst (default of --size and --bpw), mean, cvar or disparity", "NAME"},
         {"share", 0, POPT_ARG_DOUBLE, &share, 0, "cvar: of the languages (default: 0.25)", "X"},
         {"cap", 0, POPT_ARG_DOUBLE, &cap, 0, "disparity: bits per byte of the worst above the mean", "X"},
         {"steps", 0, POPT_ARG_INT, &steps, 0, "la-aciq: steps of the dual (default: 12)", "N"},

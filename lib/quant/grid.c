@@ -28,6 +28,12 @@ uint8_t qd_gain_code(double ratio) {
     return (uint8_t)(k > QD_N_CLIPS - 1 ? QD_N_CLIPS - 1 : k);
 }
 
+uint8_t qd_clip_code(float a, float absmax) {
+    if (!(a > 0) || !(absmax > 0)) return 0;
+    double k = rint(-12 * log2((double)a / (double)absmax));
+    return (uint8_t)(k < 0 ? 0 : k > QD_N_CLIPS - 1 ? QD_N_CLIPS - 1 : k);
+}
+
 /* Steps between the largest weight and 0, or for QD_ASYM between the ends. */
 static int grid_steps(int bits, qd_levels levels) {
     return levels == QD_ASYM ? (1 << bits) - 1 : (1 << (bits - 1)) - (levels == QD_NARROW);

@@ -40,6 +40,7 @@ static void set_keep(qdisp_table *t, qdisp_status *status, size_t row, size_t co
 double qd_choice_bits(const qd_choice *c) {
     const qd_block_type *block = qd_choice_block(c);
     double unit = 16 + (c->levels == QD_ASYM ? c->bits : 0);
+    if (c->method->unit_bits) unit = c->method->unit_bits;
     if (block) return 8.0 * block->n_bytes / block->n_values;
     return c->bits + (unit * (double)c->n_units + 48.0 * (double)c->n_keep) / ((double)c->n_out * (double)c->n_in);
 }

@@ -152,7 +152,11 @@ static qdisp_status parse_method(const parser *p, const qd_method **method, cons
     QD_TRY(read_text(p, TYPE, &text));
     *method = qd_method_find(name ? name : "rtn");
     if (!*method) return bad(p, METHOD, "is none of those that 'qdisp_quantizers' lists");
-    *type = text && strcmp(text, "int") ? qd_block_type_static(text) : "int";
+    const char *own = (*method)->type;
+    *type = own ? own : "int";
+    if (own && text && strcmp(text, own))
+        return qd_fail(p->ctx, QDISP_EINVAL, "plan row %zu: type %s is not that of %s", p->row + 1, text, own);
+    if (!own && text && strcmp(text, "int")) *type = qd_block_type_static(text);
     return *type ? QDISP_OK : bad(p, TYPE, "is neither int nor a type of GGUF's blocks");
 }
 
@@ -192,7 +196,7 @@ static qdisp_status parse_row(const parser *p, qd_choice *c) {
                      .n_out = linear->n_out, .n_in = linear->n_in, .alpha = (float)number_at(p, ALPHA)};
     qd_input_find(p->model, i, &c->input);
     QD_TRY(parse_method(p, &c->method, &c->type));
-    if (strcmp(c->type, "int")) QD_TRY(parse_block(p, c));
+    if (strcmp(c->type, "int") && !c->method->type) QD_TRY(parse_block(p, c));
     else QD_TRY(parse_grid(p, c));
     c->clips = qd_alloc(p->ctx, c->n_units, 1);
     c->gains = qd_alloc(p->ctx, c->n_units, 1);

@@ -97,6 +97,9 @@ typedef struct qd_method {
     qdisp_status (*quantize)(qdisp_ctx *ctx, const qd_choice *c, const float *w, const qd_inputs *x, qd_codes *out);
     bool needs_e, needs_h; /* by quantize */
     qdisp_status (*check)(qdisp_ctx *ctx, const qd_choice *c); /* options and shapes, before any work; or NULL */
+    const char *type;      /* of the codes, where the method has one of its own; else NULL */
+    unsigned unit_bits;    /* that a unit stores; 0: a 16-bit scale, and the zero point of asymmetric levels */
+    int64_t group;         /* default group size; 0: 64 */
     const char *options;   /* names of the numbers that the options may give, "damp,act_order"; NULL: none */
 } qd_method;
 
@@ -154,6 +157,8 @@ float qd_clip_ratio(unsigned k);
 /* 2^(k/64), likewise; and the k of the gain nearest to a ratio, 0 for ratios up to 1 and for no number. */
 float qd_gain_ratio(unsigned k);
 uint8_t qd_gain_code(double ratio);
+/* The clip whose threshold is nearest to a on the logarithmic scale, beside the largest magnitude. */
+uint8_t qd_clip_code(float a, float absmax);
 /* What the steps of a grid divide: the largest |w|, or for QD_ASYM the distance of the ends; both ends times a ratio;
  * the magnitude of the end that is farther from 0. */
 float qd_range_span(qd_range range, qd_levels levels);

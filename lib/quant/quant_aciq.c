@@ -37,12 +37,9 @@ float qd_aciq_solve(const qd_kernels *kernels, const float *x, const float *e, s
 
 /* The terms of asymmetric levels. */
 static void sides(const float *x, size_t n, qd_range range, float *u, float *e) {
-    float low = range.low < 0 ? -1 / range.low : 0, high = range.high > 0 ? 1 / range.high : 0;
-    float e_low = range.low / qd_range_most(range), e_high = range.high / qd_range_most(range);
-    for (size_t i = 0; i < n; i++) {
-        u[i] = x[i] < 0 ? -x[i] * low : x[i] * high;
-        e[i] = x[i] < 0 ? e_low * e_low : e_high * e_high;
-    }
+    float low = range.low / qd_range_most(range), high = range.high / qd_range_most(range);
+    qd_unit_sizes(x, n, range, u);
+    for (size_t i = 0; i < n; i++) e[i] = x[i] < 0 ? low * low : high * high;
 }
 
 /* Clip error of thresholds. */
@@ -70,22 +67,15 @@ static double noise_of(const qd_choice *c, qd_range range) {
     return qd_grid_noise(c->bits, c->levels) * span * span;
 }
 
-/* The code whose threshold is nearest to a on the logarithmic scale. */
-static uint8_t nearest_clip(float a, float absmax) {
-    if (!(a > 0) || !(absmax > 0)) return 0;
-    double k = rint(-12 * log2((double)a / (double)absmax));
-    return (uint8_t)(k < 0 ? 0 : k > QD_N_CLIPS - 1 ? QD_N_CLIPS - 1 : k);
-}
-
 /* The threshold of a unit beside its largest |w|; work[2 n]. */
 static uint8_t unit_clip(const qd_kernels *kernels, const qd_choice *c, const float *x, size_t n, qd_range range,
                          float *work, double *ratio) {
     double noise = noise_of(c, range), sums[2];
     if (!(noise > 0)) return 0; /* nothing but zeros */
-    if (c->levels != QD_ASYM) return nearest_clip(qd_aciq_solve(kernels, x, NULL, n, noise, ratio), range.high);
+    if (c->levels != QD_ASYM) return qd_clip_code(qd_aciq_solve(kernels, x, NULL, n, noise, ratio), range.high);
     sides(x, n, range, work, work + n);
     kernels->excess_sums(work, work + n, n, -1.0f, sums);
-    return nearest_clip(qd_aciq_solve(kernels, work, work + n, n, (double)n * noise / sums[1], ratio), 1);
+    return qd_clip_code(qd_aciq_solve(kernels, work, work + n, n, (double)n * noise / sums[1], ratio), 1);
 }
 
 static qdisp_status group_choose(const qd_rows *rows, void *user, const size_t *i_rows, size_t h, const float *w,

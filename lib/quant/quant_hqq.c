@@ -90,4 +90,4 @@ static qdisp_status choose(const qdisp_quantizer *q, const qd_languages *languag
 
 const qd_method qd_method_hqq = {.name = "hqq", .needs = "weights", .paper = "Badri, Shaji 2023", .choose = choose,
                                  .quantize = quantize, .check = check_options,
-                                 .options = "lp,beta,kappa,iterations"};
+                                 .unit_bits = 32, .options = "lp,beta,kappa,iterations"};

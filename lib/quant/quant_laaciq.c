@@ -3,8 +3,10 @@
  * e_l[j] (w_ij - Q(w_ij))^2 and P_l = sum_ij e_l[j] w_ij^2, with e_l[j] = E_l[x_j^2].
  *
  * Objectives. "regret", the default: F = max r_l with r_l the damage over what it would be at best for l alone with one
- * clipping ratio a matrix. "worst" and "mean": r_l is the damage per byte itself. Damage compares badly between
- * languages (one with few tokens a byte looks safe and is then given up); in a regret such scales cancel.
+ * clipping ratio a matrix. The others take the damage per byte itself for r_l: "worst", "mean" (under the weights of
+ * the options), "cvar" (the mean of the worst share of the languages), "disparity" (the mean, while the worst is at
+ * most tau times it). Damage compares badly between languages (one with few tokens a byte looks safe and is then given
+ * up); in a regret such scales cancel.
  *
  * The dual is a weight lambda_l a language. For fixed lambda the problem falls apart into units (groups, channels),
  * each a search over candidate thresholds under the column weights sum_l lambda_l tpb_l e_l[j] / (reference_l P_l),
@@ -29,6 +31,8 @@ enum {
     N_SAMPLE = 256,
     REFERENCE_STEP = 2 /* every second candidate for the references */
 };
+#define SHARE 0.25 /* of the languages, for cvar */
+#define TAU 1.25   /* most that the worst is of the mean, for disparity */
 
 /* What stays of a matrix between steps. */
 typedef struct matrix {
@@ -158,16 +162,58 @@ static qdisp_status step(laaciq *s, bool choose, size_t fold) {
     return QDISP_OK;
 }
 
+/* ---- objectives ---- */
+
+/* Weights before the dual moves them: the plan's, or even. */
+static double prior(const laaciq *s, size_t l) {
+    const char *tag = s->languages->tags ? s->languages->tags[l] : "";
+    return qd_choice_weight(s->choices, tag, 1 / (double)s->n_languages);
+}
+
+static double mean_of(const laaciq *s, const double *r) {
+    double mean = 0;
+    for (size_t l = 0; l < s->n_languages; l++) mean += prior(s, l) * r[l];
+    return mean;
+}
+
+static double worst_of(const laaciq *s, const double *r) {
+    double worst = 0;
+    for (size_t l = 0; l < s->n_languages; l++) worst = fmax(worst, r[l]);
+    return worst;
+}
+
+/* The mean of the worst share of the languages: least over t of t + mean (r - t)+ / share, at one of the r. */
+static double cvar_of(const laaciq *s, const double *r) {
+    double share = qd_choice_option(s->choices, "share", SHARE), least = INFINITY;
+    for (size_t k = 0; k < s->n_languages; k++) {
+        double beyond = 0;
+        for (size_t l = 0; l < s->n_languages; l++) beyond += fmax(r[l] - r[k], 0) / (double)s->n_languages;
+        least = fmin(least, r[k] + beyond / share);
+    }
+    return least;
+}
+
+/* The mean, and what the worst is above tau times the mean counts a thousandfold. */
+static double disparity_of(const laaciq *s, const double *r) {
+    double mean = mean_of(s, r), tau = qd_choice_option(s->choices, "tau", TAU);
+    return mean + 1000 * fmax(worst_of(s, r) - tau * mean, 0);
+}
+
+/* In this order the names are told. */
+static const struct {
+    const char *name;
+    double (*value)(const laaciq *s, const double *r);
+} objectives[] = {{"regret", worst_of}, {"worst", worst_of}, {"mean", mean_of}, {"cvar", cvar_of},
+                  {"disparity", disparity_of}};
+
 /* r_l into r[n_languages]; returns the objective. */
 static double objective(const laaciq *s, double *r) {
-    double worst = 0, mean = 0;
-    for (size_t l = 0; l < s->n_languages; l++) {
-        r[l] = qd_damage_sum(damage_of(s, 0) + l, s->n, s->n_languages, s->languages->tokens_per_byte[l]);
-        r[l] /= s->reference[l];
-        if (r[l] > worst) worst = r[l];
-        mean += r[l] / (double)s->n_languages;
-    }
-    return strcmp(s->q->opt.objective, "mean") ? worst : mean;
+    size_t k = 0;
+    for (size_t l = 0; l < s->n_languages; l++)
+        r[l] = qd_damage_sum(damage_of(s, 0) + l, s->n, s->n_languages, s->languages->tokens_per_byte[l]) /
+               s->reference[l];
+    while (strcmp(s->q->opt.objective, objectives[k].name)) k++; /* the quantizer has checked it */
+    return objectives[k].value(s, r);
 }
 
 /* ---- references ---- */
@@ -244,6 +290,26 @@ static qdisp_status find_references(laaciq *s) {
 
 /* ---- the dual ---- */
 
+/* The dual of the worst share: no weight above 1 / (share n); what is cut off goes to the others in proportion. */
+static void cap_lambda(laaciq *s) {
+    double cap = fmax(1 / (qd_choice_option(s->choices, "share", SHARE) * (double)s->n_languages),
+                      1 / (double)s->n_languages);
+    for (size_t round = 0; round < s->n_languages; round++) {
+        double free_sum = 0, left = 1;
+        bool is_over = false;
+        for (size_t l = 0; l < s->n_languages; l++) {
+            if (s->lambda[l] >= cap) left -= cap;
+            else free_sum += s->lambda[l];
+        }
+        for (size_t l = 0; l < s->n_languages; l++) {
+            if (s->lambda[l] >= cap) s->lambda[l] = cap;
+            else if (free_sum > 0) s->lambda[l] *= left / free_sum;
+            is_over = is_over || s->lambda[l] > cap;
+        }
+        if (!is_over) return;
+    }
+}
+
 static void update_lambda(laaciq *s, const double *r) {
     double mean = 0, most = 0, sum = 0;
     for (size_t l = 0; l < s->n_languages; l++) {
@@ -255,15 +321,16 @@ static void update_lambda(laaciq *s, const double *r) {
         sum += s->lambda[l];
     }
     for (size_t l = 0; l < s->n_languages && most > 0; l++) s->lambda[l] /= sum;
+    if (!strcmp(s->q->opt.objective, "cvar")) cap_lambda(s);
 }
 
 /* Leaves the best lambda in place. work[3][n_languages]. */
 static qdisp_status run_dual(laaciq *s, double *work) {
     size_t n = s->n_languages;
     double *r = work, *average = work + n, *best = work + 2 * n, best_value = INFINITY;
-    bool mean = !strcmp(s->q->opt.objective, "mean"); /* linear in r: the even weights are optimal */
+    bool mean = !strcmp(s->q->opt.objective, "mean"); /* linear in r: its own weights are optimal */
     uint64_t n_steps = mean ? 0 : s->q->opt.n_steps;
-    for (size_t l = 0; l < n; l++) s->lambda[l] = best[l] = 1 / (double)n;
+    for (size_t l = 0; l < n; l++) s->lambda[l] = best[l] = prior(s, l);
     for (uint64_t i = 0; i < n_steps + !mean; i++) {
         if (i == n_steps)
             for (size_t l = 0; l < n; l++) s->lambda[l] = average[l] / (double)n_steps;
@@ -294,6 +361,25 @@ static qdisp_status choose_rows(laaciq *s, size_t i, qd_rows rows, int rival) {
     return qd_search_rows(&rows, &weighting, rival == OWN, NULL);
 }
 
+/* The dual's weights into the plan, for methods that mix the languages likewise. */
+static qdisp_status tell_lambda(laaciq *s) {
+    enum { LONGEST = 40 }; /* of a number and what is around it */
+    size_t n = 1;
+    for (size_t l = 0; s->languages->tags && l < s->n_languages; l++) n += strlen(s->languages->tags[l]) + LONGEST;
+    char *text = s->languages->tags ? qd_alloc(s->ctx, n, 1) : NULL, *at = text;
+    if (!text) return s->languages->tags ? QDISP_ENOMEM : QDISP_OK;
+    for (size_t l = 0; l < s->n_languages; l++)
+        at += sprintf(at, "%s%s:%.6f", l ? "," : "", s->languages->tags[l], s->lambda[l]);
+    qdisp_status status = QDISP_OK;
+    for (size_t i = 0; i < s->n && status == QDISP_OK; i++) {
+        qd_free(s->ctx, s->choices[i].weights);
+        s->choices[i].weights = qd_strdup(s->ctx, text);
+        if (!s->choices[i].weights) status = QDISP_ENOMEM;
+    }
+    qd_free(s->ctx, text);
+    return status;
+}
+
 /* Never worse on held-out calibration text than the same without gain (which pays where many maps shrink together),
  * min-max and plain ACIQ: else the best of them is taken, and said. */
 static qdisp_status guard(laaciq *s, double *r) {
@@ -319,6 +405,7 @@ static qdisp_status guard(laaciq *s, double *r) {
         memcpy(s->choices[i].note, note, sizeof note);
         s->choices[i].error_rel_model = NAN;
     }
+    QD_TRY(tell_lambda(s));
     return qd_progress(s->ctx, "planning", 1);
 }
 
@@ -359,6 +446,13 @@ done:
     return status;
 }
 
-const qd_method qd_method_laaciq = {"la-aciq", "weights, calibration by language",
-                                    "libqdisp: ACIQ's problem for the worst language, solved by its dual", QD_NEEDED,
-                                    choose};
+static qdisp_status check(qdisp_ctx *ctx, const qd_choice *c) {
+    double share = qd_choice_option(c, "share", SHARE), tau = qd_choice_option(c, "tau", TAU);
+    if (!(share > 0 && share <= 1)) return qd_fail(ctx, QDISP_EINVAL, "%s: share: %g is not in 0..1", c->name, share);
+    return tau >= 1 ? QDISP_OK : qd_fail(ctx, QDISP_EINVAL, "%s: tau: %g is below 1", c->name, tau);
+}
+
+const qd_method qd_method_laaciq = {.name = "la-aciq", .needs = "weights, calibration by language",
+                                    .paper = "libqdisp: ACIQ's problem for the worst language, solved by its dual",
+                                    .needs_calib = QD_NEEDED, .choose = choose, .check = check,
+                                    .options = "share,tau"};

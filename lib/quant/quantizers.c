@@ -56,7 +56,7 @@ static qdisp_status find_type(qdisp_ctx *ctx, const char *name, const char **typ
 static qdisp_status check_options(qdisp_ctx *ctx, const qd_method *method, qdisp_quantizer_options *o,
                                   qd_levels *levels) {
     if (o->bits == 0) o->bits = 4;
-    if (o->group_size == 0) o->group_size = 64;
+    if (o->group_size == 0) o->group_size = method->group ? method->group : 64;
     if (!o->levels) o->levels = "narrow";
     if (!o->objective) o->objective = "regret";
     if (o->n_steps == 0) o->n_steps = 12;
@@ -70,8 +70,10 @@ static qdisp_status check_options(qdisp_ctx *ctx, const qd_method *method, qdisp
         return qd_fail(ctx, QDISP_EINVAL, "levels: '%s' is not narrow, full or asym", o->levels);
     if (o->weights) QD_TRY(qd_weights_check(ctx, "quantizer", o->weights));
     if (o->options) QD_TRY(qd_options_check(ctx, "quantizer", o->options, method));
-    if (strcmp(o->objective, "regret") && strcmp(o->objective, "worst") && strcmp(o->objective, "mean"))
-        return qd_fail(ctx, QDISP_EINVAL, "objective: '%s' is not regret, worst or mean", o->objective);
+    if (strcmp(o->objective, "regret") && strcmp(o->objective, "worst") && strcmp(o->objective, "mean") &&
+        strcmp(o->objective, "cvar") && strcmp(o->objective, "disparity"))
+        return qd_fail(ctx, QDISP_EINVAL, "objective: '%s' is not regret, worst, mean, cvar or disparity",
+                       o->objective);
     if (o->n_steps > 1000) return qd_fail(ctx, QDISP_EINVAL, "n_steps: at most 1000");
     if (!(o->step > 0 && o->step <= 100)) return qd_fail(ctx, QDISP_EINVAL, "step: %g is not in 0..100", o->step);
     return QDISP_OK;
@@ -210,7 +212,8 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
         if (!is_wanted(q->opt.roles, linear, map_role(model, linear))) continue;
         qd_choice *c = &list[n_list];
         const qdisp_tensor *t = &model->tensors[linear->i_weight];
-        *c = (qd_choice){.name = t->name, .method = q->method, .type = "int", .data = t->data,
+        *c = (qd_choice){.name = t->name, .method = q->method, .data = t->data,
+                         .type = q->method->type ? q->method->type : "int",
                          .dtype = (qdisp_dtype)t->dtype, .i_tensor = linear->i_weight, .i_linear = i,
                          .slot = linear->slot, .n_out = linear->n_out, .n_in = linear->n_in,
                          .bits = (int)q->opt.bits,

@@ -39,6 +39,13 @@ size_t qd_n_candidates(const qd_choice *c);
  * tensor. sums: as qd_rows_measure, or NULL. */
 qdisp_status qd_search_rows(const qd_rows *rows, const qd_weighting *weighting, bool gain, double *sums);
 
+/* The ratio of a threshold to the end of a unit from its magnitudes in units of it, n of 0..1, which may be reordered;
+ * NaN or 0: none. choose of methods that need no more: the nearest clips, or alpha of a tensor. */
+typedef double (*qd_sizes_ratio)(const qd_choice *c, float *sizes, size_t n);
+qdisp_status qd_sizes_choose(qdisp_ctx *ctx, qd_choice *choices, size_t n, qd_sizes_ratio ratio);
+/* Those magnitudes: |x| over that of the end on its side. */
+void qd_unit_sizes(const float *x, size_t n, qd_range range, float *sizes);
+
 /* Round to nearest and ACIQ, for the units of these rows (la-aciq's guard compares with them). */
 typedef qdisp_status (*qd_choose_rows)(const qd_rows *rows);
 qdisp_status qd_rtn_choose(const qd_rows *rows);
