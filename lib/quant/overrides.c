@@ -50,9 +50,11 @@ static qdisp_status write_ggml(const writing *w, const char *between) {
     for (size_t i = 0; i < w->n; i++) {
         char name[160], line[256];
         qd_gguf_place place, other = {.name = ""};
-        QD_TRY(qd_gguf_find_place(w->model, w->choices[i].i_tensor, &place));
+        size_t t = w->choices[i].i_tensor;
+        QD_TRY(qd_gguf_find_place(w->model, t, &place));
         for (size_t k = 0; place.n_slices > 1 && k < i && strcmp(other.name, place.name); k++)
-            QD_TRY(qd_gguf_find_place(w->model, w->choices[k].i_tensor, &other));
+            if (w->model->layers[w->choices[k].i_tensor] == w->model->layers[t])
+                QD_TRY(qd_gguf_find_place(w->model, w->choices[k].i_tensor, &other));
         if (!strcmp(other.name, place.name)) continue;
         escape(place.name, name, sizeof name);
         snprintf(line, sizeof line, "%s^%s$=%s", i ? between : "", name, ggml_type(&w->choices[i]));

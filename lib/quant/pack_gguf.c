@@ -271,6 +271,18 @@ static qdisp_status put_model_keys(const pack *p, float **factors, size_t *n_fac
     return QDISP_OK;
 }
 
+/* The number of a file without quantized tensors: the one it had, or that of its first matrix. */
+static uint32_t plain_file_type(const pack *p) {
+    int64_t number = 0;
+    if (p->raw && qd_gguf_int(qd_gguf_find(p->raw->gguf, "general.file_type"), 0, &number)) return (uint32_t)number;
+    for (size_t i = 0; i < p->model->n_tensors; i++) {
+        if (p->places[i].wide) continue;
+        const char *name = plain_type(p, i)->name;
+        return !strcmp(name, "F16") ? 1 : !strcmp(name, "BF16") ? 32 : 0;
+    }
+    return 0;
+}
+
 /* llama.cpp's number for files that are mostly of a type; only told to people. */
 static uint32_t file_type(const pack *p) {
     static const struct {
@@ -280,6 +292,7 @@ static uint32_t file_type(const pack *p) {
                 {"Q4_K", 15}, {"Q5_K", 17}, {"Q6_K", 18}, {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"MXFP4", 38}};
     size_t most = 0;
     uint32_t number = 0;
+    if (p->n_items == 0) return plain_file_type(p);
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         size_t n = 0;
         for (size_t k = 0; k < p->n_items; k++) n += !strcmp(p->items[k].type->name, rows[r].type);

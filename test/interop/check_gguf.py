@@ -8,7 +8,7 @@ check_gguf.py QDISP LIBQDISP CACHE LLAMA_CPP [types|imatrix|kinds ...] (LLAMA_CP
     wrote, which must come back unchanged; a --tensor-type-file, whose types must be in the file that llama-quantize
     then writes;
   random Hugging Face models of other architectures with a tokenizer of bytes, written as GGUF: llama-tokenize gives our
-    ids, and llama-perplexity our perplexity within 0.2 %."""
+    ids, and llama-perplexity our perplexity within 0.5 %."""
 import json
 import os
 import pathlib
@@ -90,15 +90,16 @@ def byte_tokenizer(folder, n_vocab):
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     moved = [b for b in range(256) if b not in plain]
     alphabet = [chr(b) if b in plain else chr(256 + moved.index(b)) for b in range(256)]
-    vocab = {c: i + 3 for i, c in enumerate(alphabet)} | {alphabet[32] * 2: 259}
+    names = ("<unk>", "<s>", "</s>")
+    vocab = {t: i for i, t in enumerate((*names, *alphabet, alphabet[32] * 2))}
     special = [{"id": i, "content": t, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
-                "normalized": False} for i, t in enumerate(("<unk>", "<s>", "</s>"))]
+                "normalized": False} for i, t in enumerate(names)]
     model = {"type": "BPE", "vocab": vocab, "merges": [f"{alphabet[32]} {alphabet[32]}"]}
     bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     (folder / "tokenizer.json").write_text(json.dumps({
         "version": "1.0", "added_tokens": special, "normalizer": None, "pre_tokenizer": bytes_, "decoder": bytes_,
         "post_processor": None, "model": model}))
-    assert n_vocab >= 260
+    assert n_vocab >= len(vocab)
 
 
 def check_kinds(program, library, binaries, text, folder):
@@ -122,8 +123,9 @@ def check_kinds(program, library, binaries, text, folder):
                                     "--log-disable").strip().splitlines()[-1])
             ours = list(qdisp.Tokenizer(source).encode(text.read_text()))
             good.append(report(f"{name}: {len(theirs)} tokens of llama-tokenize", ours == theirs and len(ours) > 1000))
+            # losses of random models are up to 12 nats, so that 0.5 % of perplexity is 0.05 % of the loss
             good.append(check_llama.compare(name, library, str(binaries / "llama-perplexity"), out, text, n_ctx=64,
-                                            n_windows=20))
+                                            n_windows=20, limit=5e-3))
         except Exception as error:  # one architecture that fails must not hide the others
             print(f"{name}: {type(error).__name__}: {str(error)[-600:]}", flush=True)
             good.append(False)
