@@ -2,11 +2,13 @@
  * type whose integers hold theirs, block by block under the scale of their group: exactly. All other tensors first (of
  * a model that came from a GGUF file the bytes they have there), then the quantized ones in the order in which they
  * come, so that none has to wait: experts of a block, which are one tensor, do so. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/gguf_model.h"
+#include "quant/fold.h"
 #include "quant/packers.h"
 #include "tensor/blocks.h"
 #include "tokenizer/sources.h"
@@ -28,6 +30,7 @@ typedef struct pack {
     qd_gguf_writer *w;
     qd_tensor_file *raw;   /* the GGUF file that the model came from, or NULL */
     qd_gguf_place *places; /* [model->n_tensors] */
+    qd_fold *folds;        /* [model->n_tensors] scaled inputs put into the tensors around them */
     size_t *item_of;       /* [model->n_tensors], QD_NONE: not quantized */
     item *items;           /* [n_items] in the order of the file */
     size_t n_items;
@@ -66,7 +69,6 @@ static qdisp_status check_choice(const qd_packing *p, const qd_choice *c) {
     else if (!strcmp(c->type, "int") && c->group_size > 0 && c->group_size % N)
         why = "blocks of 32 do not fit its groups: use a group size that is a multiple of 32, or channels";
     else if (c->n_keep > 0) why = "kept weights have no place in GGUF";
-    else if (c->inputs) why = "scaled inputs have no place in GGUF";
     return why ? qd_fail(p->ctx, QDISP_EUNSUPPORTED, "%s: %s", c->name, why) : QDISP_OK;
 }
 
@@ -75,9 +77,23 @@ static bool is_from_gguf(const qdisp_model *m) {
     return m->file && m->file->gguf && !m->base && !m->n_owned;
 }
 
+/* Blocks cannot be divided row by row. */
+static qdisp_status check_folds(const qd_packing *p) {
+    qd_fold *folds = NULL;
+    QD_TRY(qd_folds_make(p->model, p->choices, p->n_choices, &folds));
+    qdisp_status status = QDISP_OK;
+    for (size_t i = 0; i < p->n_choices && status == QDISP_OK; i++)
+        if (folds[p->choices[i].i_tensor].rows && strcmp(p->choices[i].type, "int"))
+            status = qd_fail(p->ctx, QDISP_EUNSUPPORTED, "%s: its rows would have to be divided for the scaled inputs "
+                             "of the next map, which blocks cannot be: use type int", p->choices[i].name);
+    qd_folds_free(p->model, folds);
+    return status;
+}
+
 static qdisp_status check(const qd_packing *p) {
     const char *arch;
     qd_gguf_place place;
+    QD_TRY(check_folds(p));
     if (!is_from_gguf(p->model)) QD_TRY(qd_gguf_architecture(p->model, &arch));
     for (size_t i = 0; i < p->model->n_tensors; i++) QD_TRY(qd_gguf_find_place(p->model, i, &place));
     for (size_t i = 0; i < p->n_choices; i++) QD_TRY(check_choice(p, &p->choices[i]));
@@ -125,9 +141,15 @@ static size_t find_place(const pack *p, const char *name) {
     return i < p->model->n_tensors ? i : QD_NONE;
 }
 
+static bool is_folded(const pack *p, size_t i) {
+    return p->folds[i].rows || p->folds[i].columns;
+}
+
+/* A product has more digits than its factors. */
 static const qd_block_type *plain_type(const pack *p, size_t i) {
     static const char *const names[] = {"F32", "F16", "BF16"};
-    qdisp_dtype dtype = p->places[i].wide ? QDISP_DTYPE_F32 : qd_tensor_value_dtype(&p->model->tensors[i]);
+    bool wide = p->places[i].wide || is_folded(p, i);
+    qdisp_dtype dtype = wide ? QDISP_DTYPE_F32 : qd_tensor_value_dtype(&p->model->tensors[i]);
     return qd_block_type_named(names[dtype == QDISP_DTYPE_F16 ? 1 : dtype == QDISP_DTYPE_BF16 ? 2 : 0]);
 }
 
@@ -155,25 +177,14 @@ static bool stays(const pack *p, size_t i) {
     return p->item_of[i] == QD_NONE;
 }
 
-static qdisp_status write_raw(const pack *p) {
-    for (size_t i = 0; i < p->raw->n_tensors; i++) {
-        const qdisp_tensor *t = &p->raw->tensors[i];
-        size_t at = find_place(p, t->name);
-        const uint8_t *data;
-        if (at != QD_NONE && !stays(p, at)) continue;
-        qd_block_type_of(t, &data);
-        QD_TRY(qd_gguf_write_data(p->w, data, (size_t)t->n_bytes));
-    }
-    return QDISP_OK;
-}
-
 static void put_raw(const pack *p) {
     for (size_t i = 0; i < p->raw->n_tensors; i++) {
         const qdisp_tensor *t = &p->raw->tensors[i];
         size_t at = find_place(p, t->name);
         const uint8_t *data;
-        if (at == QD_NONE || stays(p, at))
-            qd_gguf_put_tensor(p->w, t->name, qd_block_type_of(t, &data), t->shape, t->n_dims);
+        if (at != QD_NONE && !stays(p, at)) continue;
+        if (at != QD_NONE && is_folded(p, at)) put_shape(p, plain_type(p, at), at);
+        else qd_gguf_put_tensor(p->w, t->name, qd_block_type_of(t, &data), t->shape, t->n_dims);
     }
 }
 
@@ -202,6 +213,11 @@ static qdisp_status write_plain(const pack *p, size_t i) {
     qdisp_status status = x && moved ? QDISP_OK : QDISP_ENOMEM;
     if (status == QDISP_OK) {
         const float *from = qd_load_f32(p->ctx->kernels, t->data, (qdisp_dtype)t->dtype, 0, n, x);
+        if (is_folded(p, i)) {
+            if (from != x) memcpy(x, from, n * sizeof *x);
+            qd_fold_rows(p->model, p->folds, i, 0, n_rows, x);
+            from = x;
+        }
         for (size_t r = 0; r < n_rows; r++)
             memcpy(moved + qd_gguf_row(place, r) * n_columns, from + r * n_columns, n_columns * sizeof *moved);
         for (size_t k = 0; place->rows == QD_ROWS_PLUS_ONE && k < n; k++) moved[k] += 1;
@@ -220,6 +236,22 @@ static qdisp_status write_slices(const pack *p, size_t i) {
         while (k < p->model->n_tensors && !(same_tensor(p, i, k) && p->places[k].i_slice == s)) k++;
         if (k == p->model->n_tensors) return qd_fail(p->ctx, QDISP_EFORMAT, "%s: no expert %zu", p->places[i].name, s);
         QD_TRY(write_plain(p, k));
+    }
+    return QDISP_OK;
+}
+
+static qdisp_status write_raw(const pack *p) {
+    for (size_t i = 0; i < p->raw->n_tensors; i++) {
+        const qdisp_tensor *t = &p->raw->tensors[i];
+        size_t at = find_place(p, t->name);
+        const uint8_t *data;
+        if (at != QD_NONE && !stays(p, at)) continue;
+        if (at != QD_NONE && is_folded(p, at)) {
+            QD_TRY(write_slices(p, at));
+            continue;
+        }
+        qd_block_type_of(t, &data);
+        QD_TRY(qd_gguf_write_data(p->w, data, (size_t)t->n_bytes));
     }
     return QDISP_OK;
 }
@@ -372,6 +404,7 @@ static void discard(void *state) {
     qd_gguf_writer_discard(p->w);
     qd_tensor_file_free(p->raw);
     qd_free(ctx, p->places);
+    qd_folds_free(p->model, p->folds);
     qd_free(ctx, p->item_of);
     qd_free(ctx, p->items);
     qd_free(ctx, p);
@@ -386,6 +419,7 @@ static qdisp_status begin(pack *p) {
         p->item_of[i] = QD_NONE;
         QD_TRY(qd_gguf_find_place(p->model, i, &p->places[i]));
     }
+    QD_TRY(qd_folds_make(p->model, p->packing->choices, p->packing->n_choices, &p->folds));
     QD_TRY(list_items(p));
     qdisp_status status = QDISP_OK;
     if (p->raw) put_file_keys(p);
@@ -413,19 +447,21 @@ static qdisp_status open(const qd_packing *packing, void **state) {
     return status;
 }
 
-/* Integers as blocks: the scale of the group, and codes about what the type calls 0. */
+/* Integers as blocks: the scale of the group (divided, for the scaled inputs of the next map), and codes about what the
+ * type calls 0. */
 static qdisp_status encode_integers(const pack *p, const qd_block_type *type, const qd_codes *c, size_t row,
-                                    uint8_t *out) {
+                                    float divisor, uint8_t *out) {
     int half = !strcmp(type->name, "Q4_0") ? 8 : !strcmp(type->name, "Q5_0") ? 16 : 0;
     for (size_t first = 0; first < c->n_in; first += N, out += type->n_bytes) {
         size_t g = row * c->n_groups + first / c->group_size;
         const uint8_t *codes = c->codes + row * c->n_in + first;
         int zero = c->zeros ? c->zeros[g] : 1 << (c->bits - 1), shift = half - zero;
-        if (c->order || c->offsets || qd_f16_to_f32(qd_f32_to_f16(c->scales[g])) != c->scales[g])
+        float scale = qd_f16_to_f32(qd_f32_to_f16(c->scales[g] / divisor));
+        if (c->order || c->offsets || (divisor == 1 ? scale != c->scales[g] : !isfinite(scale)))
             return qd_fail(p->ctx, QDISP_EUNSUPPORTED, "%s: a group's scale is no f16, or it has an offset or columns "
                            "of its own: no type of GGUF holds that", c->name);
         memset(out, 0, type->n_bytes);
-        qd_put_f16(out, c->scales[g]);
+        qd_put_f16(out, scale);
         for (size_t i = 0; i < N; i++) {
             unsigned code = (unsigned)(codes[i] + shift);
             uint8_t *nibble = out + type->n_bytes - 16 + i % 16;
@@ -443,12 +479,13 @@ static qdisp_status put(void *state, size_t i_choice, const qd_codes *codes) {
     const qd_gguf_place *place = &p->places[i];
     item *it = &p->items[p->item_of[i]];
     size_t slice_bytes = it->n_rows * it->row_bytes;
+    const float *rows = p->folds[i].rows;
     if (!it->data) it->data = qd_alloc(p->ctx, place->n_slices, slice_bytes);
     if (!it->data) return QDISP_ENOMEM;
     for (size_t r = 0; r < it->n_rows; r++) {
         uint8_t *row = it->data + place->i_slice * slice_bytes + qd_gguf_row(place, r) * it->row_bytes;
         if (codes->block) memcpy(row, codes->blocks + r * codes->row_bytes, it->row_bytes);
-        else QD_TRY(encode_integers(p, it->type, codes, r, row));
+        else QD_TRY(encode_integers(p, it->type, codes, r, rows ? rows[r] : 1, row));
     }
     if (--it->n_missing > 0) return QDISP_OK;
     qdisp_status status = qd_gguf_write_data(p->w, it->data, place->n_slices * slice_bytes);

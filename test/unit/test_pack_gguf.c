@@ -293,6 +293,32 @@ TEST(blocks_are_stored_as_they_are) {
     qdisp_model_free(m);
 }
 
+/* What AWQ divides inputs by goes into the norms and maps before, which GGUF then has in f32. */
+TEST(scaled_inputs_are_folded) {
+    qdisp_model *m = made_llama(), *applied = NULL, *back = NULL;
+    qdisp_calib *calib = fed_calib(m);
+    qdisp_table *plan = plan_of(m, "awq", calib, (qdisp_quantizer_options){.bits = 4, .group_size = 32});
+    size_t inputs = plan ? qdisp_table_find(plan, "inputs") : 0;
+    CHECK(plan && qdisp_table_str(plan, inputs) && qdisp_table_str(plan, inputs)[0]);
+    if (plan) CHECK_STATUS(qdisp_plan_apply(plan, m, NULL, &applied), QDISP_OK);
+    if (plan) CHECK_STATUS(qdisp_plan_write(plan, m, NULL, "gguf", out_path), QDISP_OK);
+    CHECK_STATUS(qdisp_model_open(ctx, out_path, &back), QDISP_OK);
+    if (applied && back) {
+        int32_t ids[17];
+        size_t starts[2] = {0, 17};
+        float x[17], y[17];
+        for (int i = 0; i < 17; i++) ids[i] = (i * 7 + 1) % VOCAB;
+        CHECK_STATUS(qdisp_model_nll(applied, ids, starts, 1, x), QDISP_OK);
+        CHECK_STATUS(qdisp_model_nll(back, ids, starts, 1, y), QDISP_OK);
+        for (int i = 1; i < 17; i++) CHECK_NEAR(x[i], y[i], 2e-3); /* scales are rounded to f16 once more */
+    }
+    qdisp_table_free(plan);
+    qdisp_calib_free(calib);
+    qdisp_model_free(applied);
+    qdisp_model_free(back);
+    qdisp_model_free(m);
+}
+
 /* Rows of 90 and 48: no blocks of 256, and none of 32. */
 TEST(types_fall_back_as_llama_quantize_has_it) {
     qdisp_model *m = made_llama(), *odd = open_model("%s/test/golden/arch/%s", "llama");
@@ -352,6 +378,7 @@ int main(void) {
     RUN(files_come_back);
     RUN(integers_are_stored_exactly);
     RUN(blocks_are_stored_as_they_are);
+    RUN(scaled_inputs_are_folded);
     RUN(types_fall_back_as_llama_quantize_has_it);
     RUN(what_cannot_be_stored_is_told);
     unlink(out_path);
