@@ -34,6 +34,19 @@ extern "C" {
 QDISP_API qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                          const qdisp_corpus *corpus, qdisp_table **out);
 
+/* Quantized activations of qdisp_eval_losses_with; a sized struct. */
+typedef struct qdisp_eval_activations {
+    uint64_t size;
+    const qdisp_table *thresholds; /* of qdisp_activations_choose */
+    const qdisp_table *plan;       /* whose column inputs the thresholds were chosen under; NULL: none */
+    uint64_t shared;               /* 1: every language by the rows of "*"; 0: each by its own */
+} qdisp_eval_activations;
+/* The same with the inputs of linear maps quantized as thresholds say: what an engine with static scales loses. Errors:
+ * also EINVAL, EMISMATCH (a language or tensor without a threshold: named). */
+QDISP_API qdisp_status qdisp_eval_losses_with(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                                              const qdisp_corpus *corpus, const qdisp_eval_activations *activations,
+                                              qdisp_table **out);
+
 /* Options of qdisp_eval_text; a sized struct, zero means default. */
 typedef struct qdisp_eval_text_options {
     uint64_t size;
@@ -68,6 +81,29 @@ QDISP_API qdisp_status qdisp_eval_text(const qdisp_model *model, const qdisp_tok
  * resamples a language (0 = 2000). */
 QDISP_API qdisp_status qdisp_eval_compare(const qdisp_table *baseline, const qdisp_table *quantized, size_t n_resamples,
                                           qdisp_table **out);
+
+/* Options of qdisp_eval_gate; a sized struct, zero means default. */
+typedef struct qdisp_eval_gate_options {
+    uint64_t size;
+    double margin_bpb;    /* bits per byte that a language may lose; to be set, and before the losses are seen */
+    double alpha;         /* chance of a wrong verdict on any language, for each kind of error; default 0.05 */
+    uint64_t equivalence; /* 1: a gain beyond the margin is no pass, either; default 0: only losses count */
+} qdisp_eval_gate_options;
+
+/* Does a quantized model stay within a margin of its baseline in every language? Both tables from qdisp_eval_losses on
+ * the same corpus. Report "gate" with tables
+ *   verdict    one row: scope, verdict ("pass": every language loses less than the margin; "fail": some language loses
+ *              more; "undecided"), margin_bpb, alpha, n_pass, n_fail, n_undecided, worst, worst_bpb, n_lines_needed (of
+ *              each language, by which all undecided ones would be decided with probability 0.8 if their losses are
+ *              what they seem; missing: unknown)
+ *   languages  language, verdict, loss_bpb, low_bpb, high_bpb (bounds of all languages at once, each with probability
+ *              alpha / languages beyond it), margin_bpb, p_pass, p_fail (t tests paired by line that the loss is below,
+ *              above the margin; Holm-adjusted over the languages), baseline_bpb, n_lines, n_bytes, detectable_bpb
+ *              (distance from the margin that so many lines find with probability 0.8), n_lines_needed
+ * Lines are taken as independent; with fewer than 3 a language is undecided. Errors: EINVAL (options), EMISMATCH,
+ * ENUMERIC, ENOMEM. Source: Schuirmann 1987 (equivalence), Fieller 1954 (bounds of a ratio), Holm 1979. */
+QDISP_API qdisp_status qdisp_eval_gate(const qdisp_table *baseline, const qdisp_table *quantized,
+                                       const qdisp_eval_gate_options *options, qdisp_report **out);
 
 /* Options of qdisp_diagnose; a sized struct, zero means default. */
 typedef struct qdisp_diagnose_options {

@@ -147,7 +147,9 @@ typedef struct qdisp_activation {
     size_t stride;
     size_t i_key;        /* PROBS: column c is the key at row i_key + c; keys outside have probability 0 */
     const size_t *rows;  /* not NULL: row r is token i_row + rows[r] (an expert sees only some) */
-    float *data;         /* may be changed: the pass goes on with what is there (not at LINEAR_IN and LINEAR_GRAD) */
+    float *data;         /* may be changed: the pass goes on with what is there (not at LINEAR_GRAD,
+                          nor anywhere in qdisp_model_grads). Maps that read one input (q, k, v; gate, up) read
+                          the same memory: what the first changes at LINEAR_IN the others find changed */
     unsigned i_worker;
     size_t i_col;        /* LINEAR_GRAD of the head: column c is that of output i_col + c */
 } qdisp_activation;

@@ -174,6 +174,25 @@ QDISP_API qdisp_status qdisp_plan_overrides(const qdisp_table *plan, const qdisp
 /* Table "formats": format, summary: a row a format of qdisp_plan_write. */
 QDISP_API qdisp_status qdisp_packers(qdisp_ctx *ctx, qdisp_table **out);
 
+/* Options of qdisp_activations_choose; a sized struct, zero means default. */
+typedef struct qdisp_activations_options {
+    uint64_t size;
+    uint64_t bits;           /* 2..8, default 8: codes -h .. h, h = 2^(bits-1) - 1 */
+    const qdisp_table *plan; /* its tensors alone, their inputs divided by its column inputs; NULL: every linear map of
+                                the blocks but routers, as they are */
+} qdisp_activations_options;
+
+/* Thresholds of the inputs of linear maps, for engines that quantize activations with static scales (W8A8, W4A8) and
+ * know the language of a request. Table "activations", a row a language and map, and for language "*", one threshold
+ * for all (the even mixture): language, tensor, bits, alpha (an input x becomes clamp(round(x h / alpha), -h, h)
+ * alpha / h), largest (|x| seen, to 3 %), error_rel (least clipping plus rounding error over sum x^2, by 128 candidates
+ * 2^(-k/12) of the largest). All rows that the model reads count. Errors: EINVAL, EMISMATCH, ENUMERIC (inputs all 0 or
+ * not finite: names tensor and language), those of evaluation. Cost: one forward pass; memory 64 KiB a thread for each
+ * input that maps share. Progress: "activations". */
+QDISP_API qdisp_status qdisp_activations_choose(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                                                const qdisp_corpus *corpus, const qdisp_activations_options *options,
+                                                qdisp_table **out);
+
 /* Packed codes. A row of codes is one stream of bits, the first code in the lowest bits of the first byte, filled with
  * zeros to a whole byte; a code q stands there as q + 2^(bits-1). Bytes of a row (0: bits is not 2..8), and groups of a
  * row, of which the last may be shorter (0: group_size is neither 8 or more nor QDISP_GROUP_CHANNEL). Any thread. */

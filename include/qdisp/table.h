@@ -55,7 +55,8 @@ QDISP_API const int64_t *qdisp_table_i64(const qdisp_table *table, size_t i_colu
 QDISP_API const char *const *qdisp_table_str(const qdisp_table *table, size_t i_column);
 
 /* Formats of qdisp_table_write and qdisp_table_save: "text" (aligned, at most 100 columns wide where
- * the data allow), "csv" (RFC 4180, full precision), "json" (one object), "markdown".
+ * the data allow), "csv" (RFC 4180, full precision), "json" (one object), "markdown", "junit"
+ * (XML for test runners: a case for each row of a table with a column "verdict", as qdisp_eval_gate makes).
  * sink returns 0, or non-zero to stop with EIO. Errors: EINVAL (unknown format), EIO, ENOMEM. */
 typedef int (*qdisp_sink)(void *user, const char *bytes, size_t n_bytes);
 QDISP_API qdisp_status qdisp_table_write(const qdisp_table *table, const char *format, qdisp_sink sink, void *user);

@@ -70,13 +70,33 @@ static qdisp_status shorten(cli_inputs *in, size_t n) {
     return status;
 }
 
-static int eval_corpus(cli_inputs *in, const char *against) {
+/* Files of quantized activations. */
+typedef struct clips {
+    const char *thresholds, *plan;
+    int shared;
+} clips;
+
+/* The losses of the model, under quantized activations if there are any. */
+static qdisp_status losses_of(const cli_inputs *in, const clips *files, qdisp_table **losses) {
+    qdisp_table *thresholds = NULL, *plan = NULL;
+    if (!files->thresholds) return qdisp_eval_losses(in->model, in->tokenizer, in->corpus, losses);
+    qdisp_status status = qdisp_table_open_csv(in->ctx, files->thresholds, "activations", &thresholds);
+    if (status == QDISP_OK && files->plan) status = qdisp_table_open_csv(in->ctx, files->plan, "plan", &plan);
+    qdisp_eval_activations a = {.size = sizeof a, .thresholds = thresholds, .plan = plan,
+                                .shared = (uint64_t)files->shared};
+    if (status == QDISP_OK) status = qdisp_eval_losses_with(in->model, in->tokenizer, in->corpus, &a, losses);
+    qdisp_table_free(thresholds);
+    qdisp_table_free(plan);
+    return status;
+}
+
+static int eval_corpus(cli_inputs *in, const char *against, const clips *files) {
     qdisp_model *base = NULL;
     qdisp_table *losses = NULL, *base_losses = NULL, *comparison = NULL;
     qdisp_status status = QDISP_OK;
     if (against) status = qdisp_model_open(in->ctx, against, &base);
     if (status == QDISP_OK && against) status = qdisp_eval_losses(base, in->tokenizer, in->corpus, &base_losses);
-    if (status == QDISP_OK) status = qdisp_eval_losses(in->model, in->tokenizer, in->corpus, &losses);
+    if (status == QDISP_OK) status = losses_of(in, files, &losses);
     if (status == QDISP_OK && against) status = qdisp_eval_compare(base_losses, losses, 0, &comparison);
     int rc = status == QDISP_OK ? cli_print_table(in->ctx, against ? comparison : losses) : cli_fail(in->ctx, status);
     qdisp_table_free(comparison);
@@ -88,12 +108,17 @@ static int eval_corpus(cli_inputs *in, const char *against) {
 
 static int run(int argc, const char **argv) {
     const char *corpus = NULL, *languages = NULL, *tokenizer = NULL, *against = NULL, *text = NULL, *args[1];
+    clips files = {0};
     int window = 0, context = 0, limit = 0, replace_first = 0, no_bos = 0;
     struct poptOption table[] = {
         {"corpus", 'c', POPT_ARG_STRING, &corpus, 0, "folder of text, one TAG.txt a language", "DIR"},
         {"text", 0, POPT_ARG_STRING, &text, 0, "one running text, UTF-8, - for standard input", "FILE"},
         {"limit", 0, POPT_ARG_INT, &limit, 0, "only the first N lines of a language, or windows of the text", "N"},
         {"against", 'a', POPT_ARG_STRING, &against, 0, "the unquantized model to compare with (corpus)", "MODEL"},
+        {"activations", 0, POPT_ARG_STRING, &files.thresholds, 0,
+         "corpus: thresholds from 'qdisp activations': inputs of linear maps are quantized, too", "FILE"},
+        {"plan", 'p', POPT_ARG_STRING, &files.plan, 0, "the plan that these thresholds were chosen for", "FILE"},
+        {"shared", 0, POPT_ARG_NONE, &files.shared, 0, "one threshold for all languages instead of their own", NULL},
         {"languages", 'l', POPT_ARG_STRING, &languages, 0, "only these, comma-separated (default: all)", "TAGS"},
         {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "any tokenizer file or its folder (default: the model's)",
          "PATH"},
@@ -130,7 +155,7 @@ static int run(int argc, const char **argv) {
     if (status == QDISP_OK && corpus && limit) status = shorten(&in, (size_t)limit);
     rc = status != QDISP_OK ? cli_fail(in.ctx, status)
          : text             ? eval_text(&in, text, &options)
-                            : eval_corpus(&in, against);
+                            : eval_corpus(&in, against, &files);
     cli_close(&in);
     return rc;
 }

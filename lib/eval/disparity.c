@@ -39,7 +39,7 @@ static qdisp_status compare_language(void *arg, size_t l, unsigned i_worker) {
     return status;
 }
 
-static qdisp_status check_pairs(const qd_losses *a, const qd_losses *b) {
+qdisp_status qd_losses_check(const qd_losses *a, const qd_losses *b) {
     bool same = a->n_languages == b->n_languages &&
                 a->first[a->n_languages] == b->first[b->n_languages];
     for (size_t i = 0; same && i < a->first[a->n_languages]; i++) {
@@ -90,7 +90,7 @@ qdisp_status qdisp_eval_compare(const qdisp_table *baseline, const qdisp_table *
     double *values = NULL;
     qdisp_status status = qd_losses_read(baseline, &a);
     if (status == QDISP_OK) status = qd_losses_read(quantized, &b);
-    if (status == QDISP_OK) status = check_pairs(&a, &b);
+    if (status == QDISP_OK) status = qd_losses_check(&a, &b);
     if (status == QDISP_OK && !(values = qd_alloc(ctx, 3 * a.n_languages, sizeof *values))) status = QDISP_ENOMEM;
     if (status == QDISP_OK) {
         compare_job job = {.ctx = ctx, .a = &a, .b = &b, .n_resamples = n_resamples ? n_resamples : DEFAULT_RESAMPLES,

@@ -21,6 +21,8 @@ typedef struct qd_losses {
 } qd_losses;
 qdisp_status qd_losses_read(const qdisp_table *table, qd_losses *out);
 void qd_losses_clear(qd_losses *losses);
+/* EMISMATCH unless both are of the same lines. */
+qdisp_status qd_losses_check(const qd_losses *a, const qd_losses *b);
 
 /* Predicted damage of a quantized model for every language of the calibration, in arbitrary units per byte: r_l =
  * tokens per byte * sum over layers' maps of D_l / P_l; see quant_laaciq.c for D and P. fisher (may be NULL; needs

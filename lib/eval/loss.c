@@ -1,6 +1,7 @@
 /* loss.c - the loss of every line of every language. */
 #include "eval/eval.h"
 #include "model/sequences.h"
+#include "quant/activations.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,10 +10,19 @@ typedef struct loss_columns {
     size_t language, i_line, n_bytes, n_tokens, nll;
 } loss_columns;
 
-qdisp_status qd_sequences_nll(const qd_sequences *s, float *nll) {
+/* clips: NULL: activations as they are. */
+static qdisp_status run_sequences(const qd_sequences *s, qd_clips *clips, float *nll) {
     qdisp_batch batch = qd_sequences_batch(s, true);
-    qdisp_run_options options = {.size = sizeof options, .nll = nll};
+    qdisp_run_options options = {.size = sizeof options, .nll = nll, .user = clips};
+    if (clips) {
+        options.tap = qd_clips_tap;
+        options.sites = QDISP_SITE_BIT(QDISP_SITE_LINEAR_IN);
+    }
     return batch.n_seq ? qdisp_model_run(s->frame->model, &batch, &options) : QDISP_OK;
+}
+
+qdisp_status qd_sequences_nll(const qd_sequences *s, float *nll) {
+    return run_sequences(s, NULL, nll);
 }
 
 /* Sum over the scored tokens of sequences first .. end - 1. */
@@ -41,22 +51,31 @@ static qdisp_status add_rows(const qd_lines *l, const float *nll, const char *la
     return status;
 }
 
-static qdisp_status add_language(const qd_frame *frame, const qdisp_corpus *corpus, size_t l, const loss_columns *c,
-                                 qdisp_table *t) {
+static qdisp_status add_language(const qd_frame *frame, const qdisp_corpus *corpus, size_t l,
+                                 const qdisp_eval_activations *activations, const loss_columns *c, qdisp_table *t) {
     qdisp_ctx *ctx = frame->model->ctx;
     qd_lines lines;
-    QD_TRY(qd_lines_make(frame, corpus, l, NULL, qdisp_corpus_n_lines(corpus), &lines));
+    qd_clips clips = {0};
+    if (activations)
+        QD_TRY(qd_clips_make(frame->model, activations->thresholds, activations->plan, qdisp_corpus_language(corpus, l),
+                             activations->shared != 0, &clips));
+    qdisp_status status = qd_lines_make(frame, corpus, l, NULL, qdisp_corpus_n_lines(corpus), &lines);
+    if (status != QDISP_OK) {
+        qd_clips_clear(&clips);
+        return status;
+    }
     const qd_sequences *s = &lines.sequences;
     float *nll = qd_alloc(ctx, s->starts[s->n_seq], sizeof *nll);
-    qdisp_status status = nll ? qd_sequences_nll(s, nll) : QDISP_ENOMEM;
+    status = nll ? run_sequences(s, activations ? &clips : NULL, nll) : QDISP_ENOMEM;
     if (status == QDISP_OK) status = add_rows(&lines, nll, qdisp_corpus_language(corpus, l), c, t);
     qd_free(ctx, nll);
     qd_lines_clear(&lines);
+    qd_clips_clear(&clips);
     return status;
 }
 
-qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
-                               qdisp_table **out) {
+static qdisp_status eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
+                                const qdisp_eval_activations *activations, qdisp_table **out) {
     qdisp_table *t;
     qd_frame frame;
     QD_TRY(qd_frame_make(model, tokenizer, &frame));
@@ -74,13 +93,28 @@ qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *
         status = qd_progress(model->ctx, "evaluating", (double)l / (double)n);
         qd_progress_range range =
             qd_progress_enter(model->ctx, "evaluating", (double)l / (double)n, (double)(l + 1) / (double)n);
-        if (status == QDISP_OK) status = add_language(&frame, corpus, l, &c, t);
+        if (status == QDISP_OK) status = add_language(&frame, corpus, l, activations, &c, t);
         qd_progress_leave(model->ctx, range);
     }
     if (status == QDISP_OK) status = qd_progress(model->ctx, "evaluating", 1);
     if (status == QDISP_OK) *out = t;
     else qdisp_table_free(t);
     return status;
+}
+
+qdisp_status qdisp_eval_losses(const qdisp_model *model, const qdisp_tokenizer *tokenizer, const qdisp_corpus *corpus,
+                               qdisp_table **out) {
+    return eval_losses(model, tokenizer, corpus, NULL, out);
+}
+
+qdisp_status qdisp_eval_losses_with(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                                    const qdisp_corpus *corpus, const qdisp_eval_activations *activations,
+                                    qdisp_table **out) {
+    qdisp_eval_activations a;
+    QD_TRY(qd_copy_options(model->ctx, "activations", activations, &a, sizeof a));
+    if (!a.thresholds || a.shared > 1)
+        return qd_fail(model->ctx, QDISP_EINVAL, "activations: thresholds are needed, and shared is 0 or 1");
+    return eval_losses(model, tokenizer, corpus, &a, out);
 }
 
 void qd_losses_clear(qd_losses *losses) {

@@ -21,7 +21,8 @@ typedef struct qd_report_format {
     void (*report)(const qdisp_report *report, qd_text *out); /* NULL: the tables, an empty line between two */
 } qd_report_format;
 
-extern const qd_report_format qd_report_text, qd_report_csv, qd_report_json, qd_report_markdown;
+extern const qd_report_format qd_report_text, qd_report_csv, qd_report_json, qd_report_markdown,
+    qd_report_junit;
 
 /* Printf precision for people, from the values of a column: three to four digits that matter. */
 const char *qd_column_format(const qdisp_table *table, size_t i_column);

@@ -7,12 +7,12 @@
 #include <utf8proc.h>
 
 static const qd_report_format *const formats[] = {&qd_report_text, &qd_report_csv, &qd_report_json,
-                                                  &qd_report_markdown};
+                                                  &qd_report_markdown, &qd_report_junit};
 
 static const qd_report_format *find_format(qdisp_ctx *ctx, const char *name) {
     for (size_t i = 0; name && i < sizeof formats / sizeof *formats; i++)
         if (!strcmp(formats[i]->name, name)) return formats[i];
-    qd_fail(ctx, QDISP_EINVAL, "unknown format '%s': use text, csv, json or markdown", name ? name : "(null)");
+    qd_fail(ctx, QDISP_EINVAL, "unknown format '%s': use text, csv, json, markdown or junit", name ? name : "(null)");
     return NULL;
 }
 

@@ -358,6 +358,7 @@ static qdisp_status allocate_bits(inputs *in) {
 static qdisp_status plan_rtn(inputs *in) { return plan_by(in, "rtn", 8); }
 static qdisp_status plan_aciq(inputs *in) { return plan_by(in, "aciq", QDISP_GROUP_TENSOR); }
 static qdisp_status plan_laaciq(inputs *in) { return plan_by(in, "la-aciq", QDISP_GROUP_CHANNEL); }
+static qdisp_status plan_smoothquant(inputs *in) { return plan_by(in, "smoothquant", QDISP_GROUP_CHANNEL); }
 static qdisp_status plan_awq(inputs *in) { return plan_by(in, "awq", 8); }
 static qdisp_status pack(inputs *in) {
     static float w[8 * 50];
@@ -429,6 +430,25 @@ static qdisp_status diagnose(inputs *in) {
     qdisp_report *r = NULL;
     qdisp_status status = qdisp_diagnose(in->model, in->tokenizer, in->corpus, &o, &r);
     qdisp_report_free(r);
+    return status;
+}
+static qdisp_status gate(inputs *in) {
+    qdisp_eval_gate_options o = {.size = sizeof o, .margin_bpb = 0.1};
+    qdisp_table *t = NULL;
+    qdisp_report *r = NULL;
+    qdisp_status status = qdisp_eval_losses(in->model, in->tokenizer, in->corpus, &t);
+    if (status == QDISP_OK) status = qdisp_eval_gate(t, t, &o, &r);
+    qdisp_table_free(t);
+    qdisp_report_free(r);
+    return status;
+}
+static qdisp_status activations(inputs *in) {
+    qdisp_table *t = NULL, *losses = NULL;
+    qdisp_status status = qdisp_activations_choose(in->model, in->tokenizer, in->corpus, NULL, &t);
+    qdisp_eval_activations a = {.size = sizeof a, .thresholds = t};
+    if (status == QDISP_OK) status = qdisp_eval_losses_with(in->model, in->tokenizer, in->corpus, &a, &losses);
+    qdisp_table_free(t);
+    qdisp_table_free(losses);
     return status;
 }
 static qdisp_status diagnose_gradients(inputs *in) {
@@ -546,6 +566,9 @@ static const struct job {
     {"imatrix", imatrix, {open_model, open_tokenizer, open_corpus, open_calib}},
     {"overrides", overrides, {open_model, open_plan}},
     {"losses", losses, {open_model, open_tokenizer, open_corpus}},
+    {"gate", gate, {open_model, open_tokenizer, open_corpus}},
+    {"activations", activations, {open_model, open_tokenizer, open_corpus}},
+    {"plan_smoothquant", plan_smoothquant, {open_model, open_tokenizer, open_corpus, open_calib}},
     {"losses masked", losses, {open_encoder, open_words, open_words_text}},
     {"losses pairs", losses, {open_both, open_words, open_words_text}},
     {"eval_text", eval_text, {open_transposed, open_words}},

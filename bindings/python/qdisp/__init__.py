@@ -15,7 +15,7 @@ for calls from the main thread, the only one to which Python delivers it.
 """
 
 from . import stats
-from ._eval import compare, diagnose, eval_text, losses
+from ._eval import activations, compare, diagnose, eval_text, gate, losses, losses_with
 from ._fertility import fertility
 from ._gguf import open_imatrix, plan_overrides, save_imatrix
 from ._lib import Context, Error, Status, configure, version
@@ -32,7 +32,8 @@ __version__ = version()
 __all__ = [
     "Activation", "Attentions", "Calibration", "Context", "Corpus", "Error", "Hidden", "Model", "ModelInfo",
     "ModelKind", "Moments", "Quantizer", "Report", "Run", "SITES", "Shape", "Status", "Table", "Tokenizer",
-    "apply_plan", "architectures", "bootstrap_ratio", "census", "compare", "configure", "dequantize_packed", "diagnose",
-    "eval_text", "fertility", "inspect", "kurtosis", "losses", "moments", "open_imatrix", "packers", "plan_overrides",
-    "quantiles", "quantize_packed", "quantizers", "save_imatrix", "shape", "spearman", "stats", "version", "write_plan",
+    "activations", "apply_plan", "architectures", "bootstrap_ratio", "census", "compare", "configure",
+    "dequantize_packed", "diagnose", "eval_text", "fertility", "gate", "inspect", "kurtosis", "losses", "losses_with",
+    "moments", "open_imatrix", "packers", "plan_overrides", "quantiles", "quantize_packed", "quantizers",
+    "save_imatrix", "shape", "spearman", "stats", "version", "write_plan",
 ]

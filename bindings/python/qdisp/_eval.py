@@ -25,6 +25,39 @@ def losses(model: Model, tokenizer: Tokenizer, corpus: Corpus) -> Table:
                                               long=True))
 
 
+def activations(model: Model, tokenizer: Tokenizer, corpus: Corpus, bits: int = 8, plan: Table | None = None) -> Table:
+    """Thresholds of the inputs of linear maps by language, for engines that quantize activations: table "activations":
+    language ("*": one for all), tensor, bits, alpha, largest, error_rel.
+
+    Args:
+        bits: 2 to 8.
+        plan: only its tensors, their inputs divided by its column "inputs".
+
+    Errors: TypeError; Error (EINVAL, EMISMATCH, ENUMERIC).
+    """
+    need(model, Model, "model"), need(tokenizer, Tokenizer, "tokenizer"), need(corpus, Corpus, "corpus")
+    options = ffi.new("qdisp_activations_options *")
+    options.size = ffi.sizeof(options[0])
+    options.bits = whole(bits, "bits", 1)
+    options.plan = ffi.NULL if plan is None else need(plan, Table, "plan")._handle
+    return Table(model._ctx, *model._ctx.call("qdisp_activations_choose", model._handle, tokenizer._handle,
+                                              corpus._handle, options, long=True))
+
+
+def losses_with(model: Model, tokenizer: Tokenizer, corpus: Corpus, thresholds: Table, plan: Table | None = None,
+                shared: bool = False) -> Table:
+    """`losses` with the inputs of linear maps quantized as `activations` says, each language by its own thresholds or,
+    shared, by those of "*". plan: the one that the thresholds were chosen for."""
+    need(model, Model, "model"), need(tokenizer, Tokenizer, "tokenizer"), need(corpus, Corpus, "corpus")
+    options = ffi.new("qdisp_eval_activations *")
+    options.size = ffi.sizeof(options[0])
+    options.thresholds = need(thresholds, Table, "thresholds")._handle
+    options.plan = ffi.NULL if plan is None else need(plan, Table, "plan")._handle
+    options.shared = bool(shared)
+    return Table(model._ctx, *model._ctx.call("qdisp_eval_losses_with", model._handle, tokenizer._handle,
+                                              corpus._handle, options, long=True))
+
+
 def eval_text(model: Model, tokenizer: Tokenizer, text: str | bytes, window: int | None = None, min_context: int = 0,
               max_windows: int | None = None, replace_first: bool = False, no_bos: bool = False) -> Table:
     """Loss of one running text in windows side by side: table "perplexity" of one row: n_windows, n_read, n_tokens,
@@ -68,6 +101,26 @@ def compare(base: Table, quantized: Table, n_resamples: int = 0) -> Table:
     need(base, Table, "base"), need(quantized, Table, "quantized")
     return Table(base._ctx, *base._ctx.call("qdisp_eval_compare", base._handle, quantized._handle,
                                             whole(n_resamples, "n_resamples"), long=True))
+
+
+def gate(base: Table, quantized: Table, margin: float, alpha: float = 0.05, equivalence: bool = False) -> Report:
+    """Does a quantized model stay within a margin of its baseline in every language? Report "gate" with tables
+    "verdict" (one row: verdict "pass", "fail" or "undecided", n_lines_needed ...) and "languages" (a row a language:
+    verdict, loss_bpb, low_bpb, high_bpb, p_pass, p_fail, detectable_bpb, n_lines_needed ...).
+
+    Args:
+        base, quantized: from `losses`, on the same corpus.
+        margin: bits per byte that a language may lose; to be set before the losses are seen.
+        alpha: chance of a wrong verdict on any language, for each kind of error.
+        equivalence: a gain beyond the margin is no pass, either.
+
+    Errors: TypeError; Error (EINVAL: margin or alpha; EMISMATCH; ENUMERIC).
+    """
+    need(base, Table, "base"), need(quantized, Table, "quantized")
+    options = ffi.new("qdisp_eval_gate_options *")
+    options.size = ffi.sizeof(options[0])
+    options.margin_bpb, options.alpha, options.equivalence = margin, alpha, bool(equivalence)
+    return Report(base._ctx, *base._ctx.call("qdisp_eval_gate", base._handle, quantized._handle, options, long=True))
 
 
 def diagnose(model: Model | str | os.PathLike, tokenizer: Tokenizer | str | os.PathLike | None,

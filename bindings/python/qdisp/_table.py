@@ -49,6 +49,10 @@ class _Writers:
         """Markdown: returned, or written to `path`. Errors: Error (EIO)."""
         return self._to("markdown", path)
 
+    def to_junit(self, path: str | os.PathLike | None = None) -> str | None:
+        """JUnit XML of tables with a column "verdict" (`gate`): returned, or written to `path`. Errors: Error (EIO)."""
+        return self._to("junit", path)
+
     def __str__(self) -> str:
         return self._to("text", None)
 
