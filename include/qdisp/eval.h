@@ -6,6 +6,7 @@
 #include <qdisp/calib.h>
 #include <qdisp/corpus.h>
 #include <qdisp/model.h>
+#include <qdisp/quant.h>
 #include <qdisp/table.h>
 #include <qdisp/tokenizer.h>
 
@@ -135,6 +136,28 @@ typedef struct qdisp_diagnose_options {
 QDISP_API qdisp_status qdisp_diagnose(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                       const qdisp_corpus *corpus, const qdisp_diagnose_options *options,
                                       qdisp_report **out);
+
+/* Options of qdisp_quantizer_fair; a sized struct, zero means default. */
+typedef struct qdisp_fair_options {
+    uint64_t size;
+    const char *objective; /* "worst" (default), "cvar" (mean of the worst quarter) or "mean" of the losses */
+    uint64_t n_steps;      /* updates of the weights, 1..1000, default 3 */
+    double step;           /* eta of the update, default 1 */
+} qdisp_fair_options;
+
+/* A plan whose column weights is chosen by what each language really loses: plans, quantizes and measures, gives more
+ * weight to the languages that lose more bits per byte than the mean, lambda_l exp(eta (r_l - mean r) / max |r|),
+ * again, and returns the plan of the best iterate; the first has the quantizer's own weights. For any method that mixes
+ * languages by weights. with: corpus and tokenizer (needed) and what applying the plan needs else; of the corpus every
+ * fourth line is kept for measuring, the others are what quantizing sees. calib: as in qdisp_quantizer_plan; NULL: made
+ * from those lines if the method uses one. steps (may be NULL): table "steps", a row a step and language: step,
+ * objective_bpb, language, weight, loss_bpb (more bits per byte than the model as it is). Errors: EINVAL, EMISMATCH,
+ * and those of qdisp_quantizer_plan, qdisp_plan_apply and qdisp_eval_losses. Cost: n_steps + 1 times planning, applying
+ * and evaluating a quarter of the corpus. Progress: "weighing languages". */
+QDISP_API qdisp_status qdisp_quantizer_fair(const qdisp_quantizer *quantizer, const qdisp_model *model,
+                                            const qdisp_calib *calib, const qdisp_plan_options *with,
+                                            const qdisp_fair_options *options, qdisp_table **plan,
+                                            qdisp_table **steps);
 
 #ifdef __cplusplus
 }

@@ -44,6 +44,8 @@ bool qd_calib_energy(const qdisp_calib *calib, size_t i_language, size_t fold, s
 bool qd_calib_gradient(const qdisp_calib *calib, size_t i_language, size_t i_linear, double *out);
 /* Scored tokens a byte of text, NaN if no bytes were counted. */
 double qd_calib_tokens_per_byte(const qdisp_calib *calib, size_t i_language);
+/* Lines of a fold among n_lines, to lines[n_lines]; how many. */
+size_t qd_calib_fold_lines(size_t n_lines, size_t fold, size_t *lines);
 /* Index of a tag, (size_t)-1 if absent; get adds it. */
 size_t qd_calib_find(const qdisp_calib *calib, const char *tag);
 qdisp_status qd_calib_get(qdisp_calib *calib, const char *tag, size_t *i_language);

@@ -339,7 +339,7 @@ static qdisp_status collect_energies(qdisp_calib *c, size_t i_language, qd_calib
 }
 
 /* Lines of a fold: every QD_GUARD_EVERY-th guards. A corpus of fewer lines has an empty guard fold. */
-static size_t fold_lines(size_t n_lines, size_t fold, size_t *lines) {
+size_t qd_calib_fold_lines(size_t n_lines, size_t fold, size_t *lines) {
     size_t n = 0;
     for (size_t i = 0; i < n_lines; i++)
         if ((i % QD_GUARD_EVERY == QD_GUARD_EVERY - 1) == (fold == 1)) lines[n++] = i;
@@ -355,7 +355,7 @@ static qdisp_status collect_language(qdisp_calib *c, const qd_frame *frame, cons
     qdisp_status status = QDISP_OK;
     for (size_t fold = 0; fold < QD_N_FOLDS && status == QDISP_OK; fold++) {
         qd_lines text;
-        size_t n = fold_lines(n_lines, fold, lines);
+        size_t n = qd_calib_fold_lines(n_lines, fold, lines);
         if (n == 0) continue;
         status = qd_lines_make(frame, corpus, l, lines, n, &text);
         if (status != QDISP_OK) break;

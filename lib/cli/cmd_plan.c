@@ -51,7 +51,8 @@ static int run(int argc, const char **argv) {
     const char *type = NULL, *overrides = NULL, *levels = NULL, *weights = NULL, *method_options = NULL;
     const char *bits_list = NULL, *size = NULL;
     double bpw = 0, share = 0, cap = 0;
-    int bits = 4, steps = 0;
+    const char *corpus = NULL, *languages = NULL, *tokenizer = NULL, *dual_objective = NULL;
+    int bits = 4, steps = 0, dual = 0, max_tokens = 0;
     struct poptOption table[] = {
         {"stats", 's', POPT_ARG_STRING, &stats, 0, "statistics from 'qdisp calibrate' (la-aciq needs them)", "FILE"},
         {"method", 'm', POPT_ARG_STRING, &method, 0, "la-aciq (default), rtn, aciq, mse, awq, imatrix ...", "NAME"},
@@ -77,6 +78,12 @@ static int run(int argc, const char **argv) {
         {"overrides", 0, POPT_ARG_STRING, &overrides, 0,
          "write what another tool reads instead: llama-quantize, ik_llama, gptqmodel, auto-round, compressed-tensors",
          "TOOL"},
+        {"corpus", 'c', POPT_ARG_STRING, &corpus, 0, "text by language, instead of --stats and for --dual", "DIR"},
+        {"languages", 0, POPT_ARG_STRING, &languages, 0, "only these of the corpus, comma-separated", "TAGS"},
+        {"tokenizer", 0, POPT_ARG_STRING, &tokenizer, 0, "tokenizer.json or its folder (default: the model's)", "PATH"},
+        {"dual", 0, POPT_ARG_INT, &dual, 0, "steps of weights by the losses measured on a quarter of the corpus", "N"},
+        {"dual-objective", 0, POPT_ARG_STRING, &dual_objective, 0, "worst (default), cvar or mean", "NAME"},
+        {"max-tokens", 0, POPT_ARG_INT, &max_tokens, 0, "--dual: of each language's text, to quantize by", "N"},
         CLI_COMMON,
         POPT_TABLEEND};
     int rc = cli_parse(argc, argv, table, "plan MODEL [--stats STATS] [--method NAME] [--bits N] [-o PLAN.csv]",
@@ -97,8 +104,9 @@ static int run(int argc, const char **argv) {
         allocation.objective = objective;
         objective = type = NULL;
     }
-    if (bits < 0 || steps < 0) {
-        fprintf(stderr, "qdisp: --bits and --steps are numbers that are not negative\n");
+    if (bits < 0 || steps < 0 || dual < 0 || max_tokens < 0 || (dual > 0 && (!corpus || allocates))) {
+        fprintf(stderr, "qdisp: --bits, --steps, --dual and --max-tokens are numbers that are not negative, and --dual "
+                        "needs --corpus and no size\n");
         return CLI_USAGE;
     }
     qdisp_quantizer_options options = {.size = sizeof options, .bits = (uint64_t)bits, .roles = roles,
@@ -115,11 +123,20 @@ static int run(int argc, const char **argv) {
     qdisp_quantizer *quantizer = NULL;
     qdisp_table *plan = NULL, *summary = NULL;
     qdisp_status status = qdisp_quantizer_new(in.ctx, method, &options, &quantizer);
-    if (status == QDISP_OK) status = cli_open(&in, args[0], NULL, NULL, NULL);
+    if (status == QDISP_OK) status = cli_open(&in, args[0], tokenizer, corpus, languages);
     if (status == QDISP_OK && stats) status = qdisp_calib_open(in.ctx, stats, &calib);
-    if (status == QDISP_OK && allocates)
+    qdisp_fair_options fair = {.size = sizeof fair, .objective = dual_objective, .n_steps = (uint64_t)dual};
+    if (status == QDISP_OK && dual > 0) {
+        qdisp_plan_options with = {.size = sizeof with, .calib = calib, .corpus = in.corpus, .tokenizer = in.tokenizer,
+                                   .max_tokens = (uint64_t)max_tokens};
+        status = qdisp_quantizer_fair(quantizer, in.model, calib, &with, &fair, &plan, NULL);
+    } else if (status == QDISP_OK && in.corpus && !calib) {
+        status = qdisp_calib_new(in.model, &calib);
+        if (status == QDISP_OK) status = qdisp_calib_collect(calib, in.model, in.tokenizer, in.corpus);
+    }
+    if (status == QDISP_OK && allocates && !plan)
         status = qdisp_quantizer_allocate(quantizer, in.model, calib, &allocation, &plan, &summary);
-    else if (status == QDISP_OK)
+    else if (status == QDISP_OK && !plan)
         status = qdisp_quantizer_plan(quantizer, in.model, calib, &plan);
     if (status == QDISP_OK && overrides) rc = print_overrides(&in, plan, overrides);
     else rc = status == QDISP_OK ? cli_print_table(in.ctx, plan) : cli_fail(in.ctx, status);

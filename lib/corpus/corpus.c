@@ -376,7 +376,7 @@ static int compare_lines(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static qdisp_status part(const qdisp_corpus *corpus, const size_t *order, size_t n, qdisp_corpus **out) {
+qdisp_status qd_corpus_part(const qdisp_corpus *corpus, const size_t *order, size_t n, qdisp_corpus **out) {
     size_t *lines = qd_alloc(corpus->texts->ctx, n, sizeof *lines);
     if (!lines) return QDISP_ENOMEM;
     for (size_t i = 0; i < n; i++) lines[i] = corpus->lines ? corpus->lines[order[i]] : order[i];
@@ -400,8 +400,8 @@ qdisp_status qdisp_corpus_split(const qdisp_corpus *corpus, double share, uint64
     for (size_t i = 0; i < n; i++) order[i] = i;
     shuffle(order, n, seed);
     qdisp_corpus *first = NULL, *second = NULL;
-    qdisp_status status = part(corpus, order, n_first, &first);
-    if (status == QDISP_OK) status = part(corpus, order + n_first, n - n_first, &second);
+    qdisp_status status = qd_corpus_part(corpus, order, n_first, &first);
+    if (status == QDISP_OK) status = qd_corpus_part(corpus, order + n_first, n - n_first, &second);
     qd_free(ctx, order);
     if (status != QDISP_OK) {
         qdisp_corpus_free(first);

@@ -21,6 +21,9 @@ size_t qd_language_count(void);
 const qd_language *qd_language_at(size_t i); /* NULL outside the range */
 const char *qd_resource_name(qd_resource resource); /* "low", "medium", "high" */
 
+/* The lines `order`[n] of a corpus, 1 or more, each once, in its order; keeps it alive. Errors: ENOMEM. */
+qdisp_status qd_corpus_part(const qdisp_corpus *corpus, const size_t *order, size_t n, qdisp_corpus **out);
+
 /* Shape of a tag: 2-3 letters, then a script of 4 letters and a region of 2 letters or 3 digits, both optional. */
 bool qd_language_is_tag(const char *tag, size_t n);
 

@@ -138,7 +138,9 @@ static qdisp_status run_quantizer(qd_diagnosis *d, size_t q) {
     if (status == QDISP_OK) status = qdisp_quantizer_plan(quantizer, d->model, d->calib, &plan);
     qd_progress_leave(d->ctx, range);
     range = qd_progress_enter(d->ctx, "diagnosing", share * 0.8 * PLAN_SHARE, share * PLAN_SHARE);
-    if (status == QDISP_OK) status = qdisp_plan_apply(plan, d->model, NULL, &quantized);
+    qdisp_plan_options with = {.size = sizeof with, .calib = d->calib, .tokenizer = d->tokenizer,
+                               .corpus = d->calibration};
+    if (status == QDISP_OK) status = qdisp_plan_apply(plan, d->model, &with, &quantized);
     qd_progress_leave(d->ctx, range);
     range = qd_progress_enter(d->ctx, "diagnosing", share * PLAN_SHARE, share * PLAN_SHARE + 1 - share);
     if (status == QDISP_OK) status = foretell(d, q, quantized);

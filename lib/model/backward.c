@@ -74,7 +74,7 @@ qdisp_status qd_backward_stage(qd_backward *w, char where, qdisp_status (*task)(
     clear_lanes(w, where);
     w->task = task;
     w->f.recompute = true;
-    qdisp_status status = qd_forward_each(&w->f, w->n_lanes, lane_task, w);
+    qdisp_status status = qd_gemm_each(w->f.ctx, w->f.threaded_blas, w->n_lanes, lane_task, w);
     w->f.recompute = false;
     return status;
 }

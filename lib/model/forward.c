@@ -217,6 +217,7 @@ static void size_batches(qd_forward *f) {
     size_t rows = qd_larger(f->sizes.chunk_rows, f->sizes.source_rows);
     f->batch_chunks = qd_larger(BATCH_FLOATS / (rows * n_embd), BATCH_CHUNKS_MIN);
     if (f->batch_chunks > QD_RUN_MAX_CHUNKS) f->batch_chunks = QD_RUN_MAX_CHUNKS;
+    if (f->most_rows) f->batch_chunks = qd_larger(f->most_rows / rows, 1);
     if (f->keep) f->batch_chunks = f->n_chunks; /* a backward pass goes back over all of them */
     for (size_t i = 0; i < f->n_chunks; i += f->batch_chunks) {
         size_t n = 0, n_source = 0;
@@ -296,19 +297,9 @@ static qdisp_status stage_task(void *arg, size_t i, unsigned i_worker) {
     return s->task(s->f, &b);
 }
 
-/* Our threads, unless a backward pass meets an OpenBLAS with its own: gemm.c decides. */
-qdisp_status qd_forward_each(qd_forward *f, size_t n, qd_task task, void *arg) {
-    if (!f->threaded_blas) return qd_parallel(f->ctx, n, task, arg);
-    for (size_t i = 0; i < n; i++) {
-        if (qd_cancelled(f->ctx)) return qd_fail(f->ctx, QDISP_ECANCELLED, "forward: cancelled");
-        QD_TRY(task(arg, i, 0));
-    }
-    return QDISP_OK;
-}
-
 qdisp_status qd_forward_stage(qd_forward *f, qd_stage task) {
     stage s = {f, task};
-    return qd_forward_each(f, f->n_batch, stage_task, &s);
+    return qd_gemm_each(f->ctx, f->threaded_blas, f->n_batch, stage_task, &s);
 }
 
 /* --- the stages --- */

@@ -19,6 +19,15 @@ bool qd_gemm_is_threaded(const qdisp_ctx *ctx) {
     return false;
 }
 
+qdisp_status qd_gemm_each(qdisp_ctx *ctx, bool threaded, size_t n, qd_task task, void *arg) {
+    if (!threaded) return qd_parallel(ctx, n, task, arg);
+    for (size_t i = 0; i < n; i++) {
+        if (qd_cancelled(ctx)) return qd_fail(ctx, QDISP_ECANCELLED, "cancelled");
+        QD_TRY(task(arg, i, 0));
+    }
+    return QDISP_OK;
+}
+
 void qd_gemm(bool a_transposed, bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a,
              size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc) {
     bool locked = openblas_get_parallel() == OPENBLAS_SEQUENTIAL;
@@ -27,3 +36,20 @@ void qd_gemm(bool a_transposed, bool b_transposed, size_t m, size_t n, size_t k,
                 (blasint)m, (blasint)n, (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
     if (locked) pthread_mutex_unlock(&sequential_lock);
 }
+
+/* LAPACK comes with OpenBLAS, but not always with a header. */
+void spotrf_(const char *uplo, const blasint *n, float *a, const blasint *lda, blasint *info);
+void dpotrf_(const char *uplo, const blasint *n, double *a, const blasint *lda, blasint *info);
+
+/* LAPACK's matrices are column-major: our lower half is its upper one. */
+#define CHOLESKY(name, type, potrf)                                                  \
+    size_t name(size_t n, type *a) {                                                 \
+        bool locked = openblas_get_parallel() == OPENBLAS_SEQUENTIAL;                \
+        blasint size = (blasint)n, info = 0;                                         \
+        if (locked) pthread_mutex_lock(&sequential_lock);                            \
+        potrf("U", &size, a, &size, &info);                                          \
+        if (locked) pthread_mutex_unlock(&sequential_lock);                          \
+        return info < 0 ? 1 : (size_t)info;                                          \
+    }
+CHOLESKY(qd_cholesky_f32, float, spotrf_)
+CHOLESKY(qd_cholesky_f64, double, dpotrf_)

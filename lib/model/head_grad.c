@@ -80,7 +80,7 @@ static qdisp_status tiles_back(head_back *g) {
         d->n = n_vocab - d->first < QD_HEAD_TILE ? n_vocab - d->first : QD_HEAD_TILE;
         size_t i_weight = f->model->linears[i_head].i_weight;
         QD_TRY(qd_forward_load_rows(f, i_weight, d->first, d->n, d->tile, &d->weight));
-        QD_TRY(qd_forward_each(f, g->w->n_lanes, lane_task, g));
+        QD_TRY(qd_gemm_each(f->ctx, f->threaded_blas, g->w->n_lanes, lane_task, g));
         add_lanes(g, d, n_in);
     }
     if (!g->dw || g->w->weight(g->w->user, i_head, g->dw, n_vocab, n_in) == 0) return QDISP_OK;

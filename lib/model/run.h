@@ -183,6 +183,7 @@ struct qd_forward {
     size_t n_chunks, batch_chunks;
     bool threaded_blas;
     bool keep;      /* a backward pass follows: one batch, room for all intermediate rows */
+    size_t most_rows; /* of a batch; 0: as many as memory suggests */
     bool recompute; /* blocks keep their intermediate rows now */
     qd_sizes sizes;
     size_t batch_rows, batch_source_rows;
@@ -203,8 +204,6 @@ struct qd_forward {
 /* task(f, block) for every chunk of the batch. */
 typedef qdisp_status (*qd_stage)(qd_forward *f, const qd_block *b);
 qdisp_status qd_forward_stage(qd_forward *f, qd_stage task);
-/* The same for n pieces of other work: task(arg, i, i_worker). */
-qdisp_status qd_forward_each(qd_forward *f, size_t n, qd_task task, void *arg);
 qd_block qd_forward_block(qd_forward *f, const qd_chunk *chunk, unsigned i_worker, float *scratch);
 float *qd_forward_scratch(qd_forward *f, unsigned i_worker);
 /* Tensor i_tensor as floats, by all workers: in place or in buffer; a linear map in panels unless f->keep. */

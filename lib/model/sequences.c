@@ -154,6 +154,40 @@ qdisp_status qd_sequences_add(qd_sequences *s, const int32_t *ids, size_t n, siz
     return QDISP_OK;
 }
 
+static qd_row_span shifted(qd_row_span span, size_t from, size_t to, size_t end) {
+    span.first = span.first - from + to;
+    span.end = span.end - from + to;
+    if (span.end > end) span.end = end;
+    return span;
+}
+
+qdisp_status qd_sequences_append(qd_sequences *s, const qd_sequences *others, size_t i, size_t n_most) {
+    size_t from = others->starts[i], n = others->starts[i + 1] - from, k = s->n_seq, at = k ? s->starts[k] : 0;
+    size_t lead = others->text[i].first - from, source_from = 0, n_source = 0;
+    bool cut = s->frame->model->info.kind == QDISP_MODEL_DECODER && n > lead && n_most < n - lead;
+    if (cut) n = lead + n_most;
+    if (others->source_ids) {
+        source_from = others->source_starts[i];
+        n_source = others->source_starts[i + 1] - source_from;
+    }
+    size_t source_at = k && n_source ? s->source_starts[k] : 0;
+    QD_TRY(grow(s, at + n, n_source ? source_at + n_source : 0));
+    memcpy(s->ids + at, others->ids + from, n * sizeof *s->ids);
+    memcpy(s->targets + at, others->targets + from, n * sizeof *s->targets);
+    s->starts[0] = 0;
+    s->starts[k + 1] = at + n;
+    s->text[k] = shifted(others->text[i], from, at, at + n);
+    s->scored[k] = shifted(others->scored[i], from, at, at + n);
+    if (n_source) {
+        memcpy(s->source_ids + source_at, others->source_ids + source_from, n_source * sizeof *s->source_ids);
+        s->source_starts[0] = 0;
+        s->source_starts[k + 1] = source_at + n_source;
+        s->source_text[k] = shifted(others->source_text[i], source_from, source_at, source_at + n_source);
+    }
+    s->n_seq++;
+    return QDISP_OK;
+}
+
 qdisp_batch qd_sequences_batch(const qd_sequences *s, bool scores) {
     qdisp_batch batch = qd_batch_of(s->ids, s->starts, s->n_seq);
     if (s->frame->model->info.kind == QDISP_MODEL_ENCODER_DECODER) {

@@ -50,6 +50,9 @@ typedef struct qd_sequences {
  * frame->n_most, twice that for encoder-decoder models, whose from is 0. Errors: EINVAL (no tokens; an encoder without
  * any), ENOMEM. */
 qdisp_status qd_sequences_add(qd_sequences *s, const int32_t *ids, size_t n, size_t from);
+/* Adds sequence i of others. n_most: a decoder's ends after so many rows of text, 1 or more; others are added whole.
+ * Errors: ENOMEM. */
+qdisp_status qd_sequences_append(qd_sequences *s, const qd_sequences *others, size_t i, size_t n_most);
 /* Forgets the sequences, keeps the memory. */
 void qd_sequences_reset(qd_sequences *s);
 void qd_sequences_clear(qd_sequences *s);

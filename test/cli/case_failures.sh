@@ -15,9 +15,9 @@ expect_in err "no/such/tokenizer"
 run diagnose "$model" --corpus small_text --bits 1
 expect_status 1
 expect_in err "bits"
-run diagnose "$model" --corpus small_text --methods gptq
+run diagnose "$model" --corpus small_text --methods gpt-q
 expect_status 1
-expect_in err "gptq"
+expect_in err "gpt-q"
 run plan "$model" --method rtn --bits 9
 expect_status 1
 expect_in err "9"

@@ -373,6 +373,34 @@ static qdisp_status apply(inputs *in) {
     qdisp_model_free(m);
     return status;
 }
+/* A plan that needs text, made and applied. */
+static qdisp_status gptq(inputs *in) {
+    qdisp_quantizer_options o = {.size = sizeof o, .group_size = 8};
+    qdisp_plan_options with = {.size = sizeof with, .tokenizer = in->tokenizer, .corpus = in->corpus};
+    qdisp_quantizer *q = NULL;
+    qdisp_table *t = NULL;
+    qdisp_model *m = NULL;
+    qdisp_status status = qdisp_quantizer_new(in->ctx, "gptq", &o, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_plan(q, in->model, NULL, &t);
+    if (status == QDISP_OK) status = qdisp_plan_apply(t, in->model, &with, &m);
+    qdisp_quantizer_free(q);
+    qdisp_table_free(t);
+    qdisp_model_free(m);
+    return status;
+}
+static qdisp_status weigh_languages(inputs *in) {
+    qdisp_quantizer_options o = {.size = sizeof o, .group_size = 8, .roles = "mlp.down"};
+    qdisp_plan_options with = {.size = sizeof with, .tokenizer = in->tokenizer, .corpus = in->corpus};
+    qdisp_fair_options fair = {.size = sizeof fair, .n_steps = 1};
+    qdisp_quantizer *q = NULL;
+    qdisp_table *t = NULL, *steps = NULL;
+    qdisp_status status = qdisp_quantizer_new(in->ctx, "gptq", &o, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_fair(q, in->model, NULL, &with, &fair, &t, &steps);
+    qdisp_quantizer_free(q);
+    qdisp_table_free(t);
+    qdisp_table_free(steps);
+    return status;
+}
 /* Removes what was written, so that the next run starts as the first did. */
 static qdisp_status write_packed(inputs *in) {
     static const char *const files[] = {"config.json", "model.safetensors"};
@@ -561,6 +589,10 @@ static const struct job {
     {"plan_awq", plan_awq, {open_model, open_tokenizer, open_corpus, open_calib}},
     {"pack", pack, {NULL}},
     {"apply", apply, {open_model, open_plan}},
+    {"gptq", gptq, {open_model, open_tokenizer, open_corpus}},
+    {"gptq pairs", gptq, {open_both, open_words, open_words_text}},
+    {"gptq experts", gptq, {open_experts, open_words, open_words_text}},
+    {"weigh_languages", weigh_languages, {open_model, open_tokenizer, open_corpus}},
     {"write_packed", write_packed, {open_model, open_plan}},
     {"write_gguf", write_gguf, {NULL}},
     {"imatrix", imatrix, {open_model, open_tokenizer, open_corpus, open_calib}},

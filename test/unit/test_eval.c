@@ -478,7 +478,7 @@ TEST(bad_diagnoses_are_refused_before_the_work) {
         qdisp_diagnose_options o;
         const char *part;
     } rows[] = {{{.bits = "9"}, "bits"}, {{.bits = "4;3"}, "bits"}, {{.bits = ""}, ""}, {{.bits = "4,,3"}, "bits"},
-                {{.methods = "gptq"}, "gptq"}, {{.methods = ",rtn"}, "methods"}, {{.methods = ""}, "methods"},
+                {{.methods = "gpt-q"}, "gpt-q"}, {{.methods = ",rtn"}, "methods"}, {{.methods = ""}, "methods"},
                 {{.methods = "rtn,rtn"}, "rtn"}, {{.bits = "3,4,3"}, "3"}, {{.group_size = 3}, "group_size"},
                 {{.calibration_share = 1.5}, "share"}, {{.calibration_share = -0.5}, "share"},
                 {{.roles = "head.of.state"}, "head.of.state"}, {{.n_resamples = 5}, "resamples"}};

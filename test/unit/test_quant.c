@@ -311,8 +311,8 @@ TEST(aciq_meets_the_closed_forms) {
 
 TEST(options_are_checked) {
     qdisp_quantizer *q = NULL;
-    CHECK_STATUS(qdisp_quantizer_new(ctx, "gptq", NULL, &q), QDISP_EINVAL);
-    CHECK_HAS(qdisp_ctx_error(ctx), "gptq");
+    CHECK_STATUS(qdisp_quantizer_new(ctx, "gpt-q", NULL, &q), QDISP_EINVAL);
+    CHECK_HAS(qdisp_ctx_error(ctx), "gpt-q");
     CHECK_HAS(qdisp_ctx_error(ctx), "la-aciq");
     CHECK_STATUS(qdisp_quantizer_new(ctx, NULL, NULL, &q), QDISP_EINVAL);
     static const struct {

@@ -226,6 +226,35 @@ class Quantizer:
                                           options, long=True)
         return Table(self._ctx, plan), Table(self._ctx, allocation)
 
+    def fair(self, model: Model, tokenizer: Tokenizer, corpus: Corpus, calibration: Calibration | None = None,
+             objective: str = "worst", steps: int = 3, step: float = 1, max_tokens: int = 0,
+             original_inputs: bool = False) -> tuple[Table, Table]:
+        """A plan whose languages are weighted by what each really loses, for methods that mix them by weights.
+
+        Plans, quantizes and measures on every fourth line of the corpus (the others are what quantizing sees), gives
+        more weight to languages that lose more than the mean, again; the best iterate stays.
+
+        Args:
+            calibration: statistics by language; None: made from the text that quantizing sees, if the method uses them.
+            objective: "worst", "cvar" (mean of the worst quarter) or "mean" of the losses in bits per byte.
+            steps: updates of the weights.
+            step: eta, weight of a language times exp(eta (loss - mean loss) / largest).
+            max_tokens, original_inputs: as in apply_plan.
+
+        Returns the plan and table "steps": step, objective_bpb, language, weight, loss_bpb. Errors: TypeError; Error,
+        as plan, apply_plan and losses.
+        """
+        need(model, Model, "model"), need(tokenizer, Tokenizer, "tokenizer"), need(corpus, Corpus, "corpus")
+        c_options = ffi.new("qdisp_fair_options *")
+        c_objective = c_string(objective, "objective")
+        c_options.size, c_options.objective, c_options.step = ffi.sizeof(c_options[0]), c_objective, step
+        c_options.n_steps = whole(steps, "steps", 1, 1000)
+        c_calibration = ffi.NULL if calibration is None else need(calibration, Calibration, "calibration")._handle
+        handles = model._ctx.call("qdisp_quantizer_fair", self._handle, model._handle, c_calibration,
+                                  _plan_options(calibration, tokenizer, corpus, max_tokens, original_inputs), c_options,
+                                  long=True)
+        return Table(self._ctx, handles[0]), Table(self._ctx, handles[1])
+
     def matrix(self, array: Any, energy: Any = None, tokens_per_byte: Any = None,
                dtype: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Thresholds of one matrix of yours: (steps, scales), float32, a value a unit in memory order.

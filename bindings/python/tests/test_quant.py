@@ -198,6 +198,22 @@ def test_bad_diagnoses(model, tokenizer, corpus):
         qdisp.diagnose(model, tokenizer, corpus, bits=[9])
 
 
+def test_gptq_by_languages(model, tokenizer, corpus):
+    quantizer = qdisp.Quantizer("gptq", bits=2, group_size=16)
+    with pytest.raises(qdisp.Error, match="text"):
+        qdisp.apply_plan(quantizer.plan(model), model)
+    plan, steps = quantizer.fair(model, tokenizer, corpus, objective="worst", steps=1)
+    weights, losses = steps["weight"], steps["loss_bpb"]
+    n = len(weights) // 2
+    assert list(steps["step"]) == [0] * n + [1] * n
+    assert np.allclose([weights[:n].sum(), weights[n:].sum()], 1)
+    best = int(np.argmin([losses[:n].max(), losses[n:].max()]))
+    first = plan["weights"][0].split(",")[0]
+    assert first == f"{steps['language'][0]}:{weights[best * n]:.6f}"
+    quantized = qdisp.apply_plan(plan, model, tokenizer=tokenizer, corpus=corpus, max_tokens=200)
+    assert np.isfinite(qdisp.losses(quantized, tokenizer, corpus)["nll_nats"]).all()
+
+
 def test_write_plan(tmp_path, model):
     plan = qdisp.Quantizer("rtn", bits=4).plan(model)
     assert "folder" in set(qdisp.packers()["format"])
