@@ -225,8 +225,8 @@ qdisp_status qdisp_plan_overrides(const qdisp_table *plan, const qdisp_model *mo
     writing w = {ctx, model, choices, symmetric, n, sink, user};
     qdisp_status status = symmetric ? QDISP_OK : QDISP_ENOMEM;
     for (size_t i = 0; i < n && status == QDISP_OK; i++)
-        if (!tools[i_tool].blocks && strcmp(choices[i].type, "int"))
-            status = qd_fail(ctx, QDISP_EUNSUPPORTED, "%s: %s has no type %s, only integers", choices[i].name, tool,
+        if (strcmp(choices[i].type, "int") && !(tools[i_tool].blocks && qd_block_type_named(choices[i].type)))
+            status = qd_fail(ctx, QDISP_EUNSUPPORTED, "%s: %s has no type %s", choices[i].name, tool,
                              choices[i].type);
     if (symmetric) find_symmetric(plan, n, symmetric);
     if (status == QDISP_OK) status = tools[i_tool].write(&w);

@@ -62,9 +62,10 @@ static const qd_block_type *type_of(const qd_choice *c) {
 static qdisp_status check_choice(const qd_packing *p, const qd_choice *c) {
     const qd_block_type *type = type_of(c);
     const char *why = NULL;
-    if (!type || !type->encode) why = "no type of GGUF holds it; there are integers that are -128..127 less their "
-                                      "zero, in groups of 32 or multiples of it, and q4_0 ... q8_0, q2_k ... q6_k, "
-                                      "iq4_nl, iq4_xs";
+    bool mx = !strcmp(c->type, "mxfp4"); /* its codes and scales are GGUF's */
+    if (!type || (!type->encode && !mx))
+        why = "no type of GGUF holds it; there are integers that are -128..127 less their zero, in groups of 32 or "
+              "multiples of it, and q4_0 ... q8_0, q2_k ... q6_k, iq4_nl, iq4_xs, mxfp4";
     else if (c->n_in % type->n_values) why = "its rows are no whole blocks: their length must be a multiple of 32";
     else if (!strcmp(c->type, "int") && c->group_size > 0 && c->group_size % N)
         why = "blocks of 32 do not fit its groups: use a group size that is a multiple of 32, or channels";
@@ -473,6 +474,21 @@ static qdisp_status encode_integers(const pack *p, const qd_block_type *type, co
     return QDISP_OK;
 }
 
+/* 2^(e - 127), and codes of E2M1: value j in the low half of byte j, value j + 16 in the high half. */
+static qdisp_status encode_mxfp4(const pack *p, const qd_codes *c, size_t row, float divisor, uint8_t *out) {
+    for (size_t first = 0; first < c->n_in; first += N, out += 17) {
+        const uint8_t *codes = c->codes + row * c->n_in + first;
+        float scale = c->scales[row * c->n_groups + first / c->group_size];
+        int e = scale > 0 ? ilogbf(scale) : -127;
+        if (divisor != 1 || (scale > 0 && (ldexpf(1, e) != scale || e < -127 || e > 127)))
+            return qd_fail(p->ctx, QDISP_EUNSUPPORTED, "%s: a scale of %g is no power of two of MXFP4", c->name,
+                           (double)scale);
+        out[0] = (uint8_t)(e + 127);
+        for (size_t i = 0; i < N / 2; i++) out[1 + i] = (uint8_t)(codes[i] | codes[i + N / 2] << 4);
+    }
+    return QDISP_OK;
+}
+
 static qdisp_status put(void *state, size_t i_choice, const qd_codes *codes) {
     pack *p = state;
     size_t i = p->packing->choices[i_choice].i_tensor;
@@ -485,6 +501,7 @@ static qdisp_status put(void *state, size_t i_choice, const qd_codes *codes) {
     for (size_t r = 0; r < it->n_rows; r++) {
         uint8_t *row = it->data + place->i_slice * slice_bytes + qd_gguf_row(place, r) * it->row_bytes;
         if (codes->block) memcpy(row, codes->blocks + r * codes->row_bytes, it->row_bytes);
+        else if (codes->levels) QD_TRY(encode_mxfp4(p, codes, r, rows ? rows[r] : 1, row));
         else QD_TRY(encode_integers(p, it->type, codes, r, rows ? rows[r] : 1, row));
     }
     if (--it->n_missing > 0) return QDISP_OK;

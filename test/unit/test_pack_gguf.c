@@ -293,6 +293,21 @@ TEST(blocks_are_stored_as_they_are) {
     qdisp_model_free(m);
 }
 
+TEST(mxfp4_is_stored_exactly) {
+    qdisp_model *m = made_llama();
+    qdisp_quantizer_options options = {.group_size = 32, .roles = "attn.k,mlp.up"};
+    qdisp_table *plan = plan_of(m, "mxfp4", NULL, options);
+    qd_tensor_file *file = NULL;
+    const qdisp_tensor *k = NULL;
+    if (plan) check_values(plan, m, NULL);
+    CHECK_STATUS(qd_tensor_file_open(ctx, out_path, &file), QDISP_OK);
+    if (file) k = qd_tensor_file_find(file, "blk.0.attn_k.weight");
+    CHECK(k && !strcmp(qd_tensor_format(k), "MXFP4"));
+    qd_tensor_file_free(file);
+    qdisp_table_free(plan);
+    qdisp_model_free(m);
+}
+
 /* What AWQ divides inputs by goes into the norms and maps before, which GGUF then has in f32. */
 TEST(scaled_inputs_are_folded) {
     qdisp_model *m = made_llama(), *applied = NULL, *back = NULL;
@@ -378,6 +393,7 @@ int main(void) {
     RUN(files_come_back);
     RUN(integers_are_stored_exactly);
     RUN(blocks_are_stored_as_they_are);
+    RUN(mxfp4_is_stored_exactly);
     RUN(scaled_inputs_are_folded);
     RUN(types_fall_back_as_llama_quantize_has_it);
     RUN(what_cannot_be_stored_is_told);
