@@ -49,14 +49,15 @@ typedef struct qdisp_model_info {
 typedef struct qdisp_model qdisp_model;
 
 /* Opens a model, told by content: a Hugging Face folder (config.json and model.safetensors, its shards, or
- * pytorch_model.bin), also one quantized by GPTQ, AWQ, compressed-tensors or bitsandbytes; or a GGUF file. Weights are
- * mapped, not copied; quantized ones are decoded when they are read. Every size is checked against config and file
- * before use. Tensors stand in the order of the forward pass. The files must not be truncated while the model lives: a
- * mapping would fault. Errors: ENOTFOUND, EIO, EFORMAT (file, tensor and reason), EUNSUPPORTED (architecture, type or
- * method by name), ENOMEM. Cost: reads the headers; memory for names and shapes. */
+ * pytorch_model.bin), also one quantized by GPTQ, AWQ, compressed-tensors or bitsandbytes, or the file of weights in
+ * it; or a GGUF file. Weights are mapped, not copied; quantized ones are decoded when they are read. Every size is
+ * checked against config and file before use. Tensors stand in the order of the forward pass. The files must not be
+ * truncated while the model lives: a mapping would fault. Errors: ENOTFOUND, EIO, EFORMAT (file, tensor and reason),
+ * EUNSUPPORTED (architecture, type or method by name), ENOMEM. Cost: reads the headers; memory for names and shapes. */
 QDISP_API qdisp_status qdisp_model_open(qdisp_ctx *ctx, const char *path, qdisp_model **out);
 /* The same from tensors that a host holds: config is the text of a config.json; tensors[n_tensors] by their Hugging
  * Face names. Data are not copied: they must stay valid and unchanged until the model is freed; names are copied.
+ * Quantized weights (tensors as such a folder's file has them) are decoded as the config's quantization_config says.
  * Errors: as above; EINVAL for NULL data or n_bytes that does not match shape and dtype. */
 QDISP_API qdisp_status qdisp_model_from_tensors(qdisp_ctx *ctx, const char *config, const qdisp_tensor *tensors,
                                                 size_t n_tensors, qdisp_model **out);

@@ -8,6 +8,7 @@
 
 #include "model/assemble.h"
 #include "model/gguf_model.h"
+#include "tensor/quantized.h"
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20) /* real ones have some thousand bytes */
 
@@ -123,14 +124,40 @@ static qdisp_status read_gguf(qdisp_model *m) {
     return qd_gguf_restore(m->file, m->arch, &m->config);
 }
 
+static qdisp_status read_config_file(qdisp_model *m, const char *path) {
+    size_t size;
+    QD_TRY(qd_read_file(m->ctx, path, MAX_CONFIG_BYTES, &m->config_text, &size));
+    if (strlen(m->config_text) != size) return qd_fail(m->ctx, QDISP_EFORMAT, "%s: holds a zero byte", path);
+    return read_config(m, path);
+}
+
+/* Quantized weights that did not come from a folder are read as the config says. */
+static qdisp_status resolve(qdisp_model *m) {
+    json_t *json = json_loads(m->config_text, 0, NULL);
+    if (!json) return qd_fail(m->ctx, QDISP_ENOMEM, "%s: config", m->file->path);
+    qdisp_status status = qd_quantized_resolve(m->file, json);
+    json_decref(json);
+    return status == QDISP_OK ? qd_experts_unstack(m->file) : status;
+}
+
+/* One file: a GGUF model, or the weights of the folder that it is in. */
 static qdisp_status open_file(qdisp_model *m, const char *path) {
     QD_TRY(qd_weights_open(m->ctx, path, &m->file));
-    if (!m->file->gguf) {
-        return qd_fail(m->ctx, QDISP_EUNSUPPORTED, "%s: weights whose config.json is not known: open their folder",
-                       path);
+    if (m->file->gguf) {
+        QD_TRY(read_gguf(m));
+        return qd_model_assemble(m);
     }
-    QD_TRY(read_gguf(m));
-    return qd_model_assemble(m);
+    const char *slash = strrchr(path, '/');
+    m->path = slash ? qd_strndup(m->ctx, path, (size_t)(slash - path)) : qd_strdup(m->ctx, ".");
+    char *config_path = m->path ? qd_format(m->ctx, "%s/config.json", m->path) : NULL;
+    if (!config_path) return QDISP_ENOMEM;
+    qdisp_status status =
+        access(config_path, F_OK) == 0
+            ? read_config_file(m, config_path)
+            : qd_fail(m->ctx, QDISP_EUNSUPPORTED, "%s: weights without a config.json beside them", path);
+    qd_free(m->ctx, config_path);
+    if (status == QDISP_OK) status = resolve(m);
+    return status == QDISP_OK ? qd_model_assemble(m) : status;
 }
 
 static qdisp_status open_folder(qdisp_model *m, const char *path) {
@@ -143,13 +170,7 @@ static qdisp_status open_folder(qdisp_model *m, const char *path) {
         status = qd_model_assemble(m);
         goto done;
     }
-    size_t size;
-    QD_TRY_GOTO(qd_read_file(m->ctx, config_path, MAX_CONFIG_BYTES, &m->config_text, &size));
-    if (strlen(m->config_text) != size) {
-        status = qd_fail(m->ctx, QDISP_EFORMAT, "%s: holds a zero byte", config_path);
-        goto done;
-    }
-    QD_TRY_GOTO(read_config(m, config_path));
+    QD_TRY_GOTO(read_config_file(m, config_path));
     QD_TRY_GOTO(qd_weights_open(m->ctx, m->path, &m->file));
     if (m->file->gguf) QD_TRY_GOTO(read_gguf(m));
     else QD_TRY_GOTO(qd_experts_unstack(m->file));
@@ -187,7 +208,7 @@ qdisp_status qdisp_model_from_tensors(qdisp_ctx *ctx, const char *config, const 
     if (!m->config_text) goto done;
     QD_TRY_GOTO(read_config(m, "config"));
     QD_TRY_GOTO(qd_tensor_file_from(ctx, "tensors", tensors, n_tensors, &m->file));
-    QD_TRY_GOTO(qd_experts_unstack(m->file));
+    QD_TRY_GOTO(resolve(m));
     QD_TRY_GOTO(qd_model_assemble(m));
     *out = m;
     return QDISP_OK;

@@ -4,6 +4,9 @@
 
 #include "harness.h"
 #include "model/model.h"
+#include "tensor/tensor.h"
+
+#include <qdisp/quant.h>
 
 #ifndef QDISP_ROOT
 #define QDISP_ROOT "."
@@ -407,6 +410,58 @@ TEST(test_progress_and_cancelling) {
     }
 }
 
+/* Quantized weights read by the folder, by the path of the file in it, and from tensors as the file has them: the same
+ * losses. A file of weights without its config.json says so. */
+TEST(test_quantized_by_file_and_by_tensors) {
+    char folder[] = "/tmp/qdisp-test-XXXXXX", path[64], weights[96], command[128];
+    static const int32_t ids[] = {1, 4, 2, 3};
+    static const size_t starts[] = {0, 4};
+    qdisp_ctx *ctx = NULL;
+    qdisp_model *base = NULL, *models[3] = {NULL};
+    qdisp_quantizer *q = NULL;
+    qdisp_table *plan = NULL;
+    qd_tensor_file *file = NULL;
+    char *config = NULL;
+    size_t size;
+    float nll[3][4] = {{0}};
+    CHECK_STATUS(qdisp_ctx_new(NULL, &ctx), QDISP_OK);
+    CHECK_STATUS(qdisp_model_open(ctx, QDISP_ROOT "/test/golden/arch/llama", &base), QDISP_OK);
+    qdisp_quantizer_options channels = {.size = sizeof channels, .group_size = QDISP_GROUP_CHANNEL};
+    CHECK_STATUS(qdisp_quantizer_new(ctx, "rtn", &channels, &q), QDISP_OK);
+    CHECK_STATUS(qdisp_quantizer_plan(q, base, NULL, &plan), QDISP_OK);
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/x", folder);
+    CHECK_STATUS(qdisp_plan_write(plan, base, NULL, "compressed-tensors", path), QDISP_OK);
+    snprintf(weights, sizeof weights, "%s/config.json", path);
+    CHECK_STATUS(qd_read_file(ctx, weights, 1 << 20, &config, &size), QDISP_OK);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", path);
+    CHECK_STATUS(qdisp_model_open(ctx, path, &models[0]), QDISP_OK);
+    CHECK_STATUS(qdisp_model_open(ctx, weights, &models[1]), QDISP_OK);
+    CHECK_STATUS(qd_tensor_file_open(ctx, weights, &file), QDISP_OK);
+    if (config && file) {
+        CHECK(strstr(config, "quantization_config") != NULL);
+        CHECK_STATUS(qdisp_model_from_tensors(ctx, config, file->tensors, file->n_tensors, &models[2]), QDISP_OK);
+    }
+    if (harness_bad) printf("  %s\n", qdisp_ctx_error(ctx));
+    for (int i = 0; i < 3 && models[i]; i++) {
+        CHECK_STATUS(qdisp_model_nll(models[i], ids, starts, 1, nll[i]), QDISP_OK);
+        CHECK(nll[i][1] > 0 && !memcmp(nll[i] + 1, nll[0] + 1, 3 * sizeof **nll));
+        qdisp_model_free(models[i]);
+    }
+    snprintf(command, sizeof command, "rm '%s/config.json'", path);
+    CHECK(system(command) == 0);
+    CHECK_STATUS(qdisp_model_open(ctx, weights, &models[0]), QDISP_EUNSUPPORTED);
+    CHECK_HAS(qdisp_ctx_error(ctx), "model.safetensors: weights without a config.json beside them");
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    CHECK(system(command) == 0);
+    qd_tensor_file_free(file);
+    qd_free(ctx, config);
+    qdisp_table_free(plan);
+    qdisp_quantizer_free(q);
+    qdisp_model_free(base);
+    qdisp_ctx_free(ctx);
+}
+
 int main(void) {
     if (!mkdtemp(scratch_folder)) return 1;
     RUN(test_logits_as_transformers);
@@ -415,6 +470,7 @@ int main(void) {
     RUN(test_any_number_of_threads_gives_the_same_bits);
     RUN(test_chunks);
     RUN(test_tensors_of_a_host);
+    RUN(test_quantized_by_file_and_by_tensors);
     RUN(test_save_and_reload);
     RUN(test_roles_and_parts);
     RUN(test_replaced_tensors);
