@@ -106,6 +106,27 @@ typedef struct qdisp_eval_gate_options {
 QDISP_API qdisp_status qdisp_eval_gate(const qdisp_table *baseline, const qdisp_table *quantized,
                                        const qdisp_eval_gate_options *options, qdisp_report **out);
 
+/* Options of qdisp_superweights; a sized struct, zero means default. */
+typedef struct qdisp_superweights_options {
+    uint64_t size;
+    uint64_t n_candidates; /* by each of the criteria, at most 64; default 8 */
+    uint64_t n_resamples;  /* of the comparisons, default 2000 */
+} qdisp_superweights_options;
+
+/* Single weights that a model cannot do without. corpus NULL (and tokenizer NULL): the weights of the attention's and
+ * the feed-forward network's output maps that are largest beside the standard deviation of their tensor. With text also
+ * those, of all maps of the blocks, whose removal the gradients of some language foretell to cost most: by first order
+ * |w dL/dw| (on the first lines, as many as one backward pass holds) and by second order 1/2 w^2 g_i e_j; all of them
+ * are removed one by one and the loss of every language measured on that text. Table "super_weights", a row a weight,
+ * the most harmful first: tensor, role, layer, row, column, weight, sigmas (|w| over the standard deviation), found_by;
+ * with text first_order_bpb and second_order_bpb (of the language that has most), mean_bpb, worst_bpb, worst
+ * (language), p_holm (of that language: paired permutation over lines, Holm-adjusted over languages, not over weights),
+ * then LANGUAGE.loss. qdisp_quantizer_options.keep takes it. Errors: EINVAL, those of the parts. Cost: with text some
+ * twelve forward passes, and one a weight. Progress: "super weights". */
+QDISP_API qdisp_status qdisp_superweights(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
+                                          const qdisp_corpus *corpus, const qdisp_superweights_options *options,
+                                          qdisp_table **out);
+
 /* Options of qdisp_diagnose; a sized struct, zero means default. */
 typedef struct qdisp_diagnose_options {
     uint64_t size;
@@ -130,8 +151,8 @@ typedef struct qdisp_diagnose_options {
  *               the languages of a quantizer), error_bpb (median absolute), coverage (share inside the 95 % interval),
  *               spearman_quantizers and error_quantizers_bpb (pooled, leave-one-quantizer-out), verdict
  * Predictors: "damage" (error of the outputs by the activations' energies); with gradients "fisher" (second order), and
- * sums of the first order <dL/dW, dW> with each, of which "first order + damage" makes the predictions shown; "measured
- * on calibration text" is no prediction but what the noise of the text allows; then trivial baselines.
+ * sums of the first order <dL/dW, dW> with each, and "measured on calibration text", the loss that the quantized model
+ * has there, whose predictions are then shown (without gradients those of "damage"); then trivial baselines.
  * Errors: as the parts. Progress: "diagnosing". */
 QDISP_API qdisp_status qdisp_diagnose(const qdisp_model *model, const qdisp_tokenizer *tokenizer,
                                       const qdisp_corpus *corpus, const qdisp_diagnose_options *options,

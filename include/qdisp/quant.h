@@ -44,6 +44,9 @@ typedef struct qdisp_quantizer_options {
      * and imatrix. Rows that are no whole blocks of 256 where the type has such get what llama-quantize takes instead;
      * the plan's note says so. */
     const char *type;
+    const qdisp_table *keep; /* weights that stay in 16 bits beside the grid, for which thresholds are chosen without
+                              * them: columns tensor, row, column, as qdisp_superweights gives; not kept by the
+                              * quantizer. Default: none */
 } qdisp_quantizer_options;
 
 /* A quantizer by its method: "rtn" (round to nearest, min-max), "aciq" (Banner, Nahshan, Soudry 2019, the optimum

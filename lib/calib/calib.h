@@ -67,6 +67,8 @@ qdisp_status qd_calib_collect(qdisp_calib *calib, const qdisp_model *model, cons
  * is the batch under way, for taps; *n_targets += the number of losses. */
 qdisp_status qd_gradients_run(const qd_sequences *sequences, const qdisp_grad_options *options,
                               const qd_sequences **current, size_t *n_targets);
+/* End of the batch that begins at sequence `first`. */
+size_t qd_gradients_end(const qd_sequences *sequences, size_t first);
 /* add() for the rows first .. first + n - 1 of an activation that are those of text, n of them at a time. */
 typedef void (*qd_calib_add)(void *user, const qdisp_activation *activation, size_t first, size_t n);
 void qd_calib_text_rows(const qd_sequences *sequences, const qdisp_activation *activation, qd_calib_add add,

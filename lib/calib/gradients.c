@@ -32,8 +32,7 @@ static int on_gradient(void *user, qdisp_activation *a) {
     return 0;
 }
 
-/* Last sequence but one of the batch that begins at `first`. */
-static size_t batch_end(const qd_sequences *s, size_t first) {
+size_t qd_gradients_end(const qd_sequences *s, size_t first) {
     const qdisp_model *m = s->frame->model;
     size_t most = MOST_BYTES / sizeof(float) / (m->config.n_embd * (m->config.n_layer + 2)), end = first + 1;
     if (most < LEAST_ROWS) most = LEAST_ROWS;
@@ -64,7 +63,7 @@ qdisp_status qd_gradients_run(const qd_sequences *s, const qdisp_grad_options *o
                               size_t *n_targets) {
     double n = (double)s->starts[s->n_seq];
     for (size_t first = 0, end; first < s->n_seq; first = end) {
-        end = batch_end(s, first);
+        end = qd_gradients_end(s, first);
         qd_progress_range range =
             qd_progress_enter(s->ctx, "backward", (double)s->starts[first] / n, (double)s->starts[end] / n);
         qdisp_status status = run_batch(s, first, end, options, current, n_targets);

@@ -49,7 +49,7 @@ static int parse_size(const char *text, uint64_t *n_bytes) {
 static int run(int argc, const char **argv) {
     const char *stats = NULL, *method = "la-aciq", *group = NULL, *roles = NULL, *objective = NULL, *args[1];
     const char *type = NULL, *overrides = NULL, *levels = NULL, *weights = NULL, *method_options = NULL;
-    const char *bits_list = NULL, *size = NULL;
+    const char *bits_list = NULL, *size = NULL, *keep_path = NULL;
     double bpw = 0, share = 0, cap = 0;
     const char *corpus = NULL, *languages = NULL, *tokenizer = NULL, *dual_objective = NULL;
     int bits = 4, steps = 0, dual = 0, max_tokens = 0;
@@ -74,6 +74,7 @@ static int run(int argc, const char **argv) {
          "regret (default of la-aciq), worst (default of --size and --bpw), mean, cvar or disparity", "NAME"},
         {"share", 0, POPT_ARG_DOUBLE, &share, 0, "cvar: of the languages (default: 0.25)", "X"},
         {"cap", 0, POPT_ARG_DOUBLE, &cap, 0, "disparity: bits per byte of the worst above the mean", "X"},
+        {"keep", 0, POPT_ARG_STRING, &keep_path, 0, "weights to keep in 16 bits, from 'qdisp superweights -o'", "FILE"},
         {"steps", 0, POPT_ARG_INT, &steps, 0, "la-aciq: steps of the dual (default: 12)", "N"},
         {"overrides", 0, POPT_ARG_STRING, &overrides, 0,
          "write what another tool reads instead: llama-quantize, ik_llama, gptqmodel, auto-round, compressed-tensors",
@@ -121,8 +122,10 @@ static int run(int argc, const char **argv) {
     if (!in.ctx) return CLI_ERROR;
     qdisp_calib *calib = NULL;
     qdisp_quantizer *quantizer = NULL;
-    qdisp_table *plan = NULL, *summary = NULL;
-    qdisp_status status = qdisp_quantizer_new(in.ctx, method, &options, &quantizer);
+    qdisp_table *plan = NULL, *summary = NULL, *kept = NULL;
+    qdisp_status status = keep_path ? qdisp_table_open_csv(in.ctx, keep_path, "super_weights", &kept) : QDISP_OK;
+    options.keep = kept;
+    if (status == QDISP_OK) status = qdisp_quantizer_new(in.ctx, method, &options, &quantizer);
     if (status == QDISP_OK) status = cli_open(&in, args[0], tokenizer, corpus, languages);
     if (status == QDISP_OK && stats) status = qdisp_calib_open(in.ctx, stats, &calib);
     qdisp_fair_options fair = {.size = sizeof fair, .objective = dual_objective, .n_steps = (uint64_t)dual};
@@ -147,6 +150,7 @@ static int run(int argc, const char **argv) {
     }
     qdisp_table_free(plan);
     qdisp_table_free(summary);
+    qdisp_table_free(kept);
     qdisp_quantizer_free(quantizer);
     qdisp_calib_free(calib);
     cli_close(&in);

@@ -173,7 +173,7 @@ const char *const qd_predictors[QD_N_PREDICTORS] = {
     "script"};
 
 qd_predictor qd_main_predictor(const qd_diagnosis *d) {
-    return d->opt.gradients ? QD_PREDICTOR_FIRST_DAMAGE : QD_PREDICTOR_DAMAGE;
+    return d->opt.gradients ? QD_PREDICTOR_CALIBRATION : QD_PREDICTOR_DAMAGE;
 }
 
 static bool has_predictor(const qd_diagnosis *d, qd_predictor p) {

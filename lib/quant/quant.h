@@ -20,6 +20,12 @@ typedef enum qd_levels { QD_NARROW, QD_FULL, QD_ASYM } qd_levels;
 const char *qd_levels_name(qd_levels levels);
 bool qd_levels_find(const char *name, qd_levels *levels);
 
+/* A weight to be kept in 16 bits, by name: see keep.c. */
+typedef struct qd_keep {
+    char *tensor;
+    uint64_t row, column;
+} qd_keep;
+
 struct qdisp_quantizer {
     qdisp_ctx *ctx;
     const struct qd_method *method;
@@ -27,6 +33,8 @@ struct qdisp_quantizer {
     char *roles, *objective, *weights, *options;
     qd_levels levels;
     const char *type; /* static: of blocks; NULL: integers */
+    qd_keep *keeps; /* [n_keeps] in the order of their table */
+    size_t n_keeps;
 };
 
 /* Ends of weights or of a grid: low <= 0 <= high; symmetric levels have -|w| and |w|. */
@@ -210,6 +218,11 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
 /* The same, and chosen: what a plan is made of. */
 qdisp_status qd_choices_plan(const qdisp_quantizer *q, const qdisp_model *model, const qdisp_calib *calib,
                              qd_choice **choices, size_t *n);
+/* From a table with columns tensor, row, column. Errors: EINVAL. */
+qdisp_status qd_keeps_parse(qdisp_ctx *ctx, const qdisp_table *table, qd_keep **keeps, size_t *n);
+void qd_keeps_free(qdisp_ctx *ctx, qd_keep *keeps, size_t n);
+/* Those of a quantizer into the choices of their tensors. Errors: EMISMATCH (no such tensor or place). */
+qdisp_status qd_keeps_apply(const qdisp_quantizer *q, qd_choice *choices, size_t n);
 void qd_choices_free(qdisp_ctx *ctx, qd_choice *choices, size_t n);
 /* Bits a weight of a choice, scales and kept weights included. */
 double qd_choice_bits(const qd_choice *c);

@@ -109,6 +109,12 @@ qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp
         return QDISP_ENOMEM;
     }
     q->opt.levels = qd_levels_name(levels);
+    qdisp_status status = opt.keep ? qd_keeps_parse(ctx, opt.keep, &q->keeps, &q->n_keeps) : QDISP_OK;
+    q->opt.keep = NULL;
+    if (status != QDISP_OK) {
+        qdisp_quantizer_free(q);
+        return status;
+    }
     *out = q;
     return QDISP_OK;
 }
@@ -116,6 +122,7 @@ qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp
 void qdisp_quantizer_free(qdisp_quantizer *q) {
     if (!q) return;
     qdisp_ctx *ctx = q->ctx;
+    qd_keeps_free(ctx, q->keeps, q->n_keeps);
     qd_free(ctx, q->roles);
     qd_free(ctx, q->objective);
     qd_free(ctx, q->weights);
@@ -238,6 +245,11 @@ qdisp_status qd_choices_make(const qdisp_quantizer *q, const qdisp_model *model,
         qdisp_status status = made ? QDISP_OK : QDISP_ENOMEM;
         if (made && q->method->check) status = q->method->check(q->ctx, c);
         if (status == QDISP_OK) continue;
+        qd_choices_free(q->ctx, list, n_list);
+        return status;
+    }
+    qdisp_status status = qd_keeps_apply(q, list, n_list);
+    if (status != QDISP_OK) {
         qd_choices_free(q->ctx, list, n_list);
         return status;
     }

@@ -34,6 +34,19 @@ run plan "$model" --stats stats --method rtn --size much
 expect_status 2
 run plan "$model" --bits 3,4
 expect_status 2
+run superweights "$model" --count 2 -o keep.csv
+expect_status 0
+expect_in keep.csv "sigmas"
+run superweights "$model" --corpus small_text --count 1 --resamples 100 --json
+expect_status 0
+expect_json out
+expect_in out "worst_bpb"
+run plan "$model" --method rtn --bits 3 --keep keep.csv -o kept.csv
+expect_status 0
+expect_in kept.csv ":"
+run plan "$model" --method rtn --keep nothing.csv
+expect_status 1
+expect_in err "nothing.csv"
 run plan "$model" --stats stats --bits 3 --group channel -o plan.csv
 expect_status 0
 expect_empty out

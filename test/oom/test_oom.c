@@ -355,6 +355,20 @@ static qdisp_status allocate_bits(inputs *in) {
     qdisp_table_free(s);
     return status;
 }
+static qdisp_status super_weights(inputs *in) {
+    qdisp_superweights_options o = {.size = sizeof o, .n_candidates = 1, .n_resamples = 100};
+    qdisp_quantizer_options keep = {.size = sizeof keep, .group_size = 8};
+    qdisp_quantizer *q = NULL;
+    qdisp_table *t = NULL, *plan = NULL;
+    qdisp_status status = qdisp_superweights(in->model, in->tokenizer, in->corpus, &o, &t);
+    keep.keep = t;
+    if (status == QDISP_OK) status = qdisp_quantizer_new(in->ctx, "rtn", &keep, &q);
+    if (status == QDISP_OK) status = qdisp_quantizer_plan(q, in->model, NULL, &plan);
+    qdisp_quantizer_free(q);
+    qdisp_table_free(plan);
+    qdisp_table_free(t);
+    return status;
+}
 static qdisp_status plan_rtn(inputs *in) { return plan_by(in, "rtn", 8); }
 static qdisp_status plan_aciq(inputs *in) { return plan_by(in, "aciq", QDISP_GROUP_TENSOR); }
 static qdisp_status plan_laaciq(inputs *in) { return plan_by(in, "la-aciq", QDISP_GROUP_CHANNEL); }
@@ -614,6 +628,7 @@ static const struct job {
     {"grads experts", grads, {open_experts}},
     {"grads pairs", grads, {open_both}},
     {"save_model", save_model, {open_model}},
+    {"super weights", super_weights, {open_model, open_tokenizer, open_corpus}},
     {"allocate", allocate_bits, {open_model, open_tokenizer, open_corpus, open_gradients}},
     {"diagnose", diagnose, {open_model, open_tokenizer, open_corpus}},
     {"diagnose gradients", diagnose_gradients, {open_model, open_tokenizer, open_corpus}},

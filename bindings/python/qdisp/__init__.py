@@ -21,7 +21,7 @@ from ._gguf import open_imatrix, plan_overrides, save_imatrix
 from ._lib import Context, Error, Status, configure, version
 from ._model import Model, ModelInfo, ModelKind, architectures, census, inspect
 from ._quant import (Calibration, Quantizer, apply_plan, dequantize_packed, packers, quantize_packed, quantizers,
-                     write_plan)
+                     superweights, write_plan)
 from ._run import SITES, Activation, Attentions, Hidden, Run
 from ._stats import Moments, Shape, bootstrap_ratio, kurtosis, moments, quantiles, shape, spearman
 from ._table import Report, Table
@@ -35,5 +35,5 @@ __all__ = [
     "activations", "apply_plan", "architectures", "bootstrap_ratio", "census", "compare", "configure",
     "dequantize_packed", "diagnose", "eval_text", "fertility", "gate", "inspect", "kurtosis", "losses", "losses_with",
     "moments", "open_imatrix", "packers", "plan_overrides", "quantiles", "quantize_packed", "quantizers",
-    "save_imatrix", "shape", "spearman", "stats", "version", "write_plan",
+    "save_imatrix", "shape", "spearman", "stats", "superweights", "version", "write_plan",
 ]

@@ -163,6 +163,7 @@ class Quantizer:
         weights: lambda of the languages, {"en": 0.3, "de": 0.7}, for methods that mix what they send; None: even.
         options: of the method, {"percentile": 99.5}; quantizers() lists them.
         type: "int" (codes of bits), or a type of GGUF's blocks ("q4_k", "q8_0" ...) for the methods rtn and imatrix.
+        keep: weights that stay in 16 bits beside the grid, a table as superweights() gives.
 
     Errors: TypeError, ValueError; Error (EINVAL: unknown method, an option out of range).
     """
@@ -170,7 +171,7 @@ class Quantizer:
     def __init__(self, method: str, bits: int = 4, group_size: int | str = 64, levels: str | None = None,
                  roles: Any = None, objective: str | None = None, steps: int = 0, step: float = 0,
                  weights: dict[str, float] | None = None, options: dict[str, float] | None = None,
-                 type: str = "int"):
+                 type: str = "int", keep: Table | None = None):
         self._ctx = context()
         c = ffi.new("qdisp_quantizer_options *")
         c.size = ffi.sizeof(c[0])
@@ -183,6 +184,8 @@ class Quantizer:
         c.roles, c.objective, c.levels, c.weights, c.options = c_roles, c_objective, c_levels, c_weights, c_options
         c.n_steps = whole(steps, "steps")
         c.step = step
+        if keep is not None:
+            c.keep = need(keep, Table, "keep")._handle
         self._repr = f"<Quantizer {method}: {type if type != 'int' else f'{bits} bits, group {group_size}'}>"
         self._handle, = self._ctx.call("qdisp_quantizer_new", self._ctx.handle, _text(method, "method"), c)
 
@@ -292,6 +295,26 @@ class Quantizer:
 
     def __repr__(self) -> str:
         return self._repr
+
+
+def superweights(model: Model, tokenizer: Tokenizer | None = None, corpus: Corpus | None = None, n_candidates: int = 8,
+                 n_resamples: int = 0) -> Table:
+    """Table "super_weights": single weights that the model cannot do without, the most harmful first.
+
+    Without text the largest weights of output maps beside the standard deviation of their tensor: tensor, role, layer,
+    row, column, weight, sigmas, found_by. With text also those that the gradients of some language point at, and what
+    removing each costs every language: first_order_bpb, second_order_bpb, mean_bpb, worst_bpb, worst, p_holm,
+    LANGUAGE.loss. n_candidates: by each criterion, at most 64. Quantizer(keep=...) takes it.
+
+    Errors: TypeError; Error (EINVAL).
+    """
+    need(model, Model, "model")
+    options = ffi.new("qdisp_superweights_options *")
+    options.size = ffi.sizeof(options[0])
+    options.n_candidates, options.n_resamples = whole(n_candidates, "n_candidates"), whole(n_resamples, "n_resamples")
+    handles = [ffi.NULL if value is None else need(value, kind, name)._handle
+               for name, value, kind in (("tokenizer", tokenizer, Tokenizer), ("corpus", corpus, Corpus))]
+    return Table(model._ctx, *model._ctx.call("qdisp_superweights", model._handle, *handles, options, long=True))
 
 
 def quantizers() -> Table:

@@ -36,6 +36,14 @@ def test_allocate(model, calibration):
         quantizer.allocate(model, calibration, n_bytes=1)
 
 
+def test_superweights(model):
+    table = qdisp.superweights(model, n_candidates=2)
+    assert len(table) == 2 and table["sigmas"][0] >= table["sigmas"][1]
+    plan = qdisp.Quantizer("rtn", bits=3, keep=table).plan(model)
+    kept = dict(zip(plan["tensor"], plan["keep"]))[table["tensor"][0]]
+    assert f"{table['row'][0]}:{table['column'][0]}" in kept
+
+
 def test_merge_adds(model, tokenizer, corpus):
     one = qdisp.Calibration(model).collect(tokenizer, corpus)
     two = qdisp.Calibration(model).collect(tokenizer, corpus).merge(one)
