@@ -84,14 +84,14 @@ interop() {
     local python=.venv-interop/bin/python cache=.venv-interop/cache name failed=() llama
     [ -x $python ] || python3 -m venv .venv-interop
     $python -m pip install --quiet --disable-pip-version-check torch transformers tokenizers accelerate gguf \
-        sentencepiece tiktoken safetensors cffi numpy setuptools wheel
+        sentencepiece tiktoken safetensors compressed-tensors cffi numpy setuptools wheel
     QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0 \
         $python -m pip install --quiet --disable-pip-version-check --no-build-isolation ./bindings/python
     mkdir -p $cache
     export QDISP_LIBRARY=$PWD/build/lib/libqdisp.so.0
     llama=${LLAMA_PERPLEXITY:-${LLAMA_CPP:+$LLAMA_CPP/build/bin/llama-perplexity}}
     llama=${llama:-$(command -v llama-perplexity || true)}
-    [ $# -gt 0 ] || set -- transformers archs tokenizers tiktoken sentencepiece gguf_vocab gguf llama smollm2
+    [ $# -gt 0 ] || set -- transformers archs tokenizers tiktoken sentencepiece gguf_vocab gguf llama outputs smollm2
     for name; do
         say "== $name"
         case $name in
@@ -110,6 +110,7 @@ interop() {
             [ -n "$llama" ] || { say "skipped: neither LLAMA_CPP nor LLAMA_PERPLEXITY is set"; continue; }
             set -- build/lib/libqdisp.so.0 $cache "$llama" ${LLAMA_CPP:+"$LLAMA_CPP"}
             ;;
+        outputs) set -- build/lib/qdisp $cache ;;
         smollm2) set -- build/lib/qdisp $cache ;;
         *) set -- $cache ;;
         esac

@@ -137,7 +137,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("cache")
-    parser.add_argument("--articles", type=int, default=10)
+    parser.add_argument("--articles", type=int, default=8)
     parser.add_argument("--languages", default=LANGUAGES)
     parser.add_argument("--methods", default="rtn,la-aciq")
     parser.add_argument("--bits", default="4,3")
