@@ -46,13 +46,12 @@ def tasks():
     main = ["rtn.none", "gptq.mix", "gptq.english", "gptq.fair", "awq.mix", "awq.english"]
     rest = [row for row in METHODS if row not in main]
     order = []
-    for draws in ([0], [1, 2]):
-        for group in GROUPS:
+    first, others = DRAWS[:1], DRAWS[1:]
+    for rows, groups, draws in ((main, GROUPS[:1], first), (main, GROUPS[:1], others), (main, GROUPS[1:], first),
+                                (rest, GROUPS, first), (main, GROUPS[1:], others), (rest, GROUPS, others)):
+        for group in groups:
             for bits in (3, 4):
-                order += of(main, bits, group, draws)
-        for group in GROUPS:
-            for bits in (3, 4):
-                order += of(rest, bits, group, draws)
+                order += of(rows, bits, group, draws)
     return order
 
 
