@@ -17,7 +17,7 @@ import time
 import qdisp
 import text as quality_text
 
-BUDGET = {"embedded": 24000, "smollm2": 8000}
+BUDGET = {"embedded": 24000, "smollm2": 20000}
 GROUPS = ["64", "channel"]
 DRAWS = [0, 1, 2]
 # method, calibration: what is asked of qdisp.Quantizer
