@@ -88,7 +88,7 @@ class Run:
         corpus, statistics = self.corpus(int(draw), calibration), self.calibration(int(draw), calibration)
         quantizer = qdisp.Quantizer(**options)
         if dual:
-            plan, _ = quantizer.fair_plan(self.model, self.tokenizer, corpus, steps=dual)
+            plan, _ = quantizer.fair(self.model, self.tokenizer, corpus, steps=dual)
         else:
             plan = quantizer.plan(self.model, statistics)
         return plan, qdisp.apply_plan(plan, self.model, calibration=statistics, tokenizer=self.tokenizer, corpus=corpus)
