@@ -104,7 +104,8 @@ static qd_hessian_want want_of(const engine *e, size_t i) {
     return (qd_hessian_want){e->p->choices[i].i_linear, e->lambda + i * e->n_languages};
 }
 
-static qdisp_status find_inputs(const engine *e, size_t i, qd_inputs *x) {
+/* own: to be freed. */
+static qdisp_status find_inputs(const engine *e, size_t i, qd_inputs *x, double **own) {
     const qd_packing *p = e->p;
     const qd_choice *c = &p->choices[i];
     if (c->method->needs_e) {
@@ -118,8 +119,10 @@ static qdisp_status find_inputs(const engine *e, size_t i, qd_inputs *x) {
         qd_log(p->ctx, QDISP_LOG_WARNING, "%s: no text went there: rounded to nearest", c->name);
         return QDISP_OK;
     }
-    /* a copy, as several maps read it and quantizing may change it */
-    if (!(x->h = qd_alloc_aligned(p->ctx, c->n_in * c->n_in, sizeof *x->h))) return QDISP_ENOMEM;
+    x->h = h->total;
+    if (!c->inputs) return QDISP_OK;
+    /* a copy, as several maps read it, and factors of inputs change it */
+    if (!(x->h = *own = qd_alloc_aligned(p->ctx, c->n_in * c->n_in, sizeof *x->h))) return QDISP_ENOMEM;
     memcpy(x->h, h->total, c->n_in * c->n_in * sizeof *x->h);
     return QDISP_OK;
 }
@@ -130,7 +133,8 @@ static qdisp_status run_one(engine *e, size_t i) {
     const qd_choice *c = &p->choices[i];
     qd_inputs inputs = {0};
     qd_codes codes = {0};
-    qdisp_status status = find_inputs(e, i, &inputs);
+    double *own = NULL;
+    qdisp_status status = find_inputs(e, i, &inputs, &own);
     if (status == QDISP_OK) status = qd_choice_quantize(p->ctx, c, &inputs, &codes);
     codes.name = c->name;
     if (status == QDISP_OK) status = p->packer->put(e->state, i, &codes);
@@ -141,7 +145,7 @@ static qdisp_status run_one(engine *e, size_t i) {
     }
     qd_codes_clear(p->ctx, &codes);
     qd_free(p->ctx, inputs.e);
-    qd_free_aligned(p->ctx, inputs.h);
+    qd_free_aligned(p->ctx, own);
     return status;
 }
 

@@ -86,7 +86,7 @@ typedef struct qd_languages {
 } qd_languages;
 
 /* What the mixture of the languages sends into a matrix, NULL where the method does not ask (needs_e, needs_h).
- * Quantizing may change both; what quantize sees is of the inputs divided by the choice's factors. */
+ * What quantize sees, and leaves as it is, is of the inputs divided by the choice's factors. */
 typedef struct qd_inputs {
     double *e; /* [n_in] E[x_j^2] */
     double *h; /* [n_in, n_in] E[x x^T] */
