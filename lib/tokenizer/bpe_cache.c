@@ -5,7 +5,7 @@
 #include "tokenizer/bpe.h"
 #include <string.h>
 
-#define N_WORDS 4096
+#define N_WORDS 16384
 
 static uint64_t load64(const uint8_t *s) {
     uint64_t v;
