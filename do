@@ -72,7 +72,7 @@ peers_environment() {
     say "peers: installing PyTorch and others into .venv-bench: about 3 GB to fetch, 6 GB on disk"
     [ -x .venv-bench/bin/python ] || python3 -m venv .venv-bench
     for package in numpy torch scipy safetensors transformers tokenizers tiktoken \
-        sentencepiece optimum-quanto torchao hqq pywhispercpp; do
+        sentencepiece optimum-quanto torchao hqq bitsandbytes pywhispercpp; do
         .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check "$package" >&2 ||
             say "peers: no $package"
     done

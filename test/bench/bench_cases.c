@@ -236,6 +236,55 @@ static qdisp_status aciq_rtn(run *r) {
     return qd_parallel(r->ctx, r->n_rows, quantize_row, r);
 }
 
+/* ---- Methods that need more than thresholds: a layer of 2048 x 2048 to codes ---- */
+
+enum { LAYER = 2048, N_SAMPLES = 64 };
+typedef enum method { GPTQ, HQQ, NF4 } method;
+static const struct {
+    const char *name;
+    int group_size;
+    qd_levels levels;
+} methods[] = {[GPTQ] = {"gptq", 128, QD_NARROW}, [HQQ] = {"hqq", 64, QD_ASYM}, [NF4] = {"nf4", 64, QD_NARROW}};
+
+/* E[x x^T] of a few samples, with something on the diagonal as damping would put there. */
+static void make_hessian(run *r) {
+    for (size_t i = 0; i < LAYER; i++) {
+        for (size_t j = 0; j <= i; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < N_SAMPLES; k++)
+                sum += (double)r->f32[k * LAYER + i] * (double)r->f32[k * LAYER + j];
+            r->h[i * LAYER + j] = r->h[j * LAYER + i] = sum / N_SAMPLES + (i == j ? 1e-4 : 0);
+        }
+    }
+}
+
+static qdisp_status use_layer(run *r) {
+    const qd_method *its = qd_method_find(methods[r->job->arg].name);
+    size_t n = LAYER * LAYER;
+    if (!its) return qd_fail(r->ctx, QDISP_EUNSUPPORTED, "no method %s", methods[r->job->arg].name);
+    if (!r->f32) QD_TRY(use_f32(r));
+    if (r->n < n) return qd_fail(r->ctx, QDISP_EINVAL, "for --quick and more");
+    if (!r->h) r->h = bench_zeros(2 * n * sizeof *r->h);
+    if (!r->units) r->units = bench_zeros(2 * n);
+    if (!r->h || !r->units) return no_memory(r);
+    if (r->job->arg == GPTQ) make_hessian(r);
+    r->choice = (qd_choice){.name = "layer", .method = its, .type = "int", .data = r->f32, .dtype = QDISP_DTYPE_F32,
+                            .n_out = LAYER, .n_in = LAYER, .bits = 4, .levels = methods[r->job->arg].levels,
+                            .group_size = methods[r->job->arg].group_size, .clips = r->units, .gains = r->units + n};
+    r->choice.n_units = qd_unit_count(LAYER, LAYER, r->choice.group_size, &r->choice.units_per_row);
+    r->row.n = (double)n;
+    return QDISP_OK;
+}
+
+static qdisp_status quantize_layer(run *r) {
+    qd_codes codes;
+    memcpy(r->h + LAYER * LAYER, r->h, LAYER * LAYER * sizeof *r->h); /* quantizing may change it */
+    qd_inputs inputs = {.h = r->h + LAYER * LAYER};
+    QD_TRY(qd_choice_quantize(r->ctx, &r->choice, &inputs, &codes));
+    qd_codes_clear(r->ctx, &codes);
+    return QDISP_OK;
+}
+
 /* ---- Languages ---- */
 
 /* A model in memory and the energies of job->arg languages. */
@@ -415,6 +464,9 @@ const job bench_job_table[] = {
     {"laaciq_32", "Mel/s", use_laaciq, choose_thresholds, 32, NO_LIMIT},
     {"laaciq_100", "Mel/s", use_laaciq, choose_thresholds, 100, NO_LIMIT},
     {"laaciq_channel_32", "Mel/s", use_laaciq_channel, choose_thresholds, 32, NO_LIMIT},
+    {"gptq_g128", "Mel/s", use_layer, quantize_layer, GPTQ, NO_LIMIT},
+    {"hqq_g64", "Mel/s", use_layer, quantize_layer, HQQ, NO_LIMIT},
+    {"nf4_g64", "Mel/s", use_layer, quantize_layer, NF4, NO_LIMIT},
     {"effective_kurtosis_1", "Gel/s", use_languages, effective_kurtosis, 1, READ},
     {"effective_kurtosis_100", "Gel/s", use_languages, effective_kurtosis, 100, READ},
     {"bootstrap_pearson", "Mel/s", use_pairs, bootstrap, QDISP_INTERVAL_PERCENTILE, NO_LIMIT},

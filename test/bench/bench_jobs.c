@@ -104,4 +104,5 @@ void bench_jobs(const bench_options *o) {
     }
     free(r.f32), free(r.f16), free(r.bf16), free(r.moments), free(r.bytes);
     free(r.quantized), free(r.steps), free(r.scales), free(r.energy), free(r.packed_scales);
+    free(r.h), free(r.units);
 }

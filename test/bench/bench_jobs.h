@@ -4,6 +4,7 @@
 
 #include "bench.h"
 #include "base/base.h"
+#include "quant/quant.h"
 
 #include <qdisp/qdisp.h>
 
@@ -32,6 +33,9 @@ typedef struct run {
     size_t starts[MAX_TOKENS / 512 + 1];
     float nll[MAX_TOKENS];
     double products; /* multiply-adds of a pass */
+    double *h;      /* [2, 2048, 2048] second moments and a copy */
+    uint8_t *units; /* [2, 2048, 2048] no clips, no gains */
+    qd_choice choice;
     qdisp_matrix matrix;
     qdisp_quantizer *quantizer;
     qdisp_model *model;

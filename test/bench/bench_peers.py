@@ -420,6 +420,54 @@ def torch_mse_grid_tuned(size):
     return w.numel(), 4 * w.numel(), lambda: [best_of(block) for block in w.split(4096)]  # fastest of 64 .. 4096
 
 
+# ---- Methods that need more than thresholds ----
+
+LAYER = 2048
+
+
+@peer("gptq_g128", "torch", "Mel/s", note="GPTQ's loop as its authors publish it: blocks of 128, Cholesky included")
+def torch_gptq(_size):
+    import torch
+    w0 = tensor(LAYER * LAYER, LAYER)
+    x = tensor(64 * LAYER, LAYER)
+    h0 = x.T @ x / 64 + 1e-4 * torch.eye(LAYER)
+
+    def run():
+        h = torch.cholesky_inverse(torch.linalg.cholesky(h0))
+        inverse = torch.linalg.cholesky(h, upper=True)
+        w, q = w0.clone(), torch.empty_like(w0)
+        for first in range(0, LAYER, GROUP):
+            block, u = w[:, first:first + GROUP].clone(), inverse[first:first + GROUP, first:first + GROUP]
+            errors = torch.empty_like(block)
+            step = block.abs().amax(1) / 7
+            for i in range(GROUP):
+                column = block[:, i]
+                rounded = (column / step).round().clamp(-7, 7) * step
+                q[:, first + i] = rounded
+                error = (column - rounded) / u[i, i]
+                block[:, i:] -= torch.outer(error, u[i, i:])
+                errors[:, i] = error
+            w[:, first + GROUP:] -= errors @ inverse[first:first + GROUP, first + GROUP:]
+        return q
+    return LAYER * LAYER, 0, run
+
+
+@peer("hqq_g64", "hqq", "Mel/s", note="optimize=True")
+def hqq_optimized(_size):
+    import torch
+    from hqq.core.quantize import Quantizer
+    w = tensor(LAYER * LAYER, LAYER)
+    return w.numel(), 4 * w.numel(), lambda: Quantizer.quantize(
+        w, nbits=4, group_size=64, optimize=True, axis=1, device="cpu", compute_dtype=torch.float32)
+
+
+@peer("nf4_g64", "bitsandbytes", "Mel/s", note="quantize_4bit, nf4, blocks of 64")
+def bitsandbytes_nf4(_size):
+    from bitsandbytes.functional import quantize_4bit
+    w = tensor(LAYER * LAYER, LAYER)
+    return w.numel(), 4 * w.numel(), lambda: quantize_4bit(w, blocksize=64, quant_type="nf4")
+
+
 # ---- Resampling ----
 
 def pairs():

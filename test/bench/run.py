@@ -39,7 +39,7 @@ def first_match(path, pattern):
 
 def machine(build):
     log = os.path.join(build, "meson-logs", "meson-log.txt")
-    compiler = first_match(log, r"^C compiler for the host machine: \S+ \((.*)\)$")
+    compiler = first_match(log, r"^C compiler for the host machine: .*?\((.*)\)$")
     blas = os.path.realpath(os.path.join(output_of("pkg-config", "--variable=libdir", "openblas"), "libopenblas.so"))
     blas = f"{output_of('pkg-config', '--modversion', 'openblas')} ({os.path.basename(os.path.dirname(blas))})"
     flags = first_match("/proc/cpuinfo", r"^(?:flags|Features)\s*: (.*)").split()
