@@ -50,14 +50,18 @@ typedef struct qdisp_quantizer_options {
 } qdisp_quantizer_options;
 
 /* A quantizer by its method: "rtn" (round to nearest, min-max), "aciq" (Banner, Nahshan, Soudry 2019, the optimum
- * solved on the data), "imatrix" (blocks of GGUF under an importance matrix of the languages, needs
- * calibration), "la-aciq" (language-aware: the dual over languages, needs calibration), "awq" (Lin et al. 2023:
- * inputs scaled for the mixture of languages, needs calibration; groups or channels). options: NULL = defaults.
- * Errors: EINVAL (unknown method, lists those there are; an option out of range), ENOMEM. */
+ * solved on the data), "percentile" (a share of the weights within the threshold), "mse" (the least squared error of
+ * a grid search, weighted by what the languages send if there is a calibration), "kl" (entropy), "hqq"
+ * (half-quadratic, real zero points in 16 bits; levels are always asymmetric), "nf4", "fp4" (tables of 16 numbers,
+ * the largest |w| of a group in 32 bits; 4 bits), "mxfp4" (4-bit floats in groups of 32 with powers of two),
+ * "imatrix" (blocks of GGUF under an importance matrix of the languages, needs calibration), "la-aciq"
+ * (language-aware: the dual over languages, needs calibration), "awq" (Lin et al. 2023: inputs scaled for the mixture
+ * of languages, needs calibration; groups or channels). options: NULL = defaults. Errors: EINVAL (unknown method,
+ * lists those there are; an option out of range), ENOMEM. */
 QDISP_API qdisp_status qdisp_quantizer_new(qdisp_ctx *ctx, const char *method, const qdisp_quantizer_options *options,
                                            qdisp_quantizer **out);
 QDISP_API void qdisp_quantizer_free(qdisp_quantizer *quantizer);
-/* Table "quantizers": method, needs, paper: a row a method. */
+/* Table "quantizers": method, needs, options (names of the numbers that it takes), paper: a row a method. */
 QDISP_API qdisp_status qdisp_quantizers(qdisp_ctx *ctx, qdisp_table **out);
 
 /* Makes the plan: table "plan", a row for every tensor to quantize:

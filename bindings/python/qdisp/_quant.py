@@ -148,8 +148,8 @@ class Quantizer:
     """An immutable quantizer: a method and its options.
 
     Args:
-        method: "rtn" (round to nearest), "aciq", "mse", "la-aciq" (language-aware, needs a calibration); see
-            quantizers().
+        method: "rtn" (round to nearest), "aciq", "percentile", "mse" (weighted if there is a calibration), "kl", "hqq",
+            "nf4", "fp4", "mxfp4", "la-aciq", "awq", "imatrix" (these three need a calibration); see quantizers().
         bits: 2..8.
         group_size: weights of a row that share a threshold, 8 or more; "channel": one threshold an output channel;
             "tensor": one a tensor.
@@ -157,7 +157,8 @@ class Quantizer:
             weights, with an integer zero point.
         roles: roles to quantize, a list or comma-separated; None: every linear map of the blocks.
         objective: la-aciq: "regret" (None): the largest damage of a language over what it would be under thresholds
-            chosen for it alone; "worst" or "mean" of the predicted damage per byte over languages.
+            chosen for it alone; "worst", "mean", "cvar" (option share) or "disparity" (option tau) of the predicted
+            damage per byte over languages.
         steps: la-aciq: steps of the dual, 0: the default.
         step: la-aciq: size of the multiplicative update, 0: the default.
         weights: lambda of the languages, {"en": 0.3, "de": 0.7}, for methods that mix what they send; None: even.
