@@ -19,7 +19,7 @@ expect_status 0
 expect_in out "tokenizer  BPE"
 run inspect "$model/model.safetensors" --metadata
 expect_status 0
-expect_in out "model      "
+expect_in out "architecture"
 expect_in out "safetensors"
 for path in "$text" no/such/path "$text/en.txt" /dev/null; do
     run inspect "$path"
