@@ -6,6 +6,8 @@
 #                (installs PyTorch: about 3 GB); --counts: instructions; --quick; names or patterns of cases
 #   ./do asan    the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./do fuzz    the parsers under libFuzzer, FUZZ_SECONDS each (default 60; needs clang)
+#   ./do quality what every quantizer costs every language (hours; the work can be stopped and goes on later); with the
+#                path of SmolLM2-135M also that model's
 #   ./do interop transformers, tokenizers, llama.cpp (if LLAMA_CPP names a built tree) beside ours: installs PyTorch,
 #                about 2 GB; names of checks (test/interop/check_NAME.py)
 #   ./do setup   only the set-up and the build
@@ -144,6 +146,16 @@ bench)
     build build
     case " $* " in *" --peers "*) peers_environment ;; esac
     python3 test/bench/run.py build "${@:2}"
+    ;;
+quality)
+    install_packages
+    build build
+    python_environment
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check altair vl-convert-python
+    .venv/bin/python test/quality/run.py embedded
+    .venv/bin/python test/quality/patch.py embedded
+    [ $# -lt 2 ] || .venv/bin/python test/quality/run.py smollm2 --path "$2"
+    .venv/bin/python test/quality/summarize.py
     ;;
 asan)
     install_packages

@@ -119,6 +119,23 @@ def print_table(results, bits, group):
           f"{interval(fair[best]['means'] / found[least]['means'])} (at most 1.03)")
 
 
+def plot(results, path):
+    """The losses of the main quantizers at 3 bits, groups of 64: a panel a model, the first draw."""
+    from qdisp import plot as charts
+    names = {"rtn.none": "RTN", "gptq.english": "GPTQ, English", "gptq.mix": "GPTQ, even mix", "gptq.fair": "GPTQ, fair"}
+    columns = {c: [] for c in ("language", "quantizer", "model", "loss_bpb", "low_bpb", "high_bpb")}
+    for result in results:
+        for model, method, calibration, bits, group, draw, _, language, _, *losses in result.rows:
+            name = names.get(f"{method}.{calibration}")
+            if name and (bits, group, draw) == ("3", "64", "0"):
+                for column, value in zip(columns, [language, name, model, *map(float, losses)]):
+                    columns[column].append(value)
+    for model in dict.fromkeys(columns["model"]):
+        rows = {c: [v for v, m in zip(values, columns["model"]) if m == model] for c, values in columns.items()}
+        charts.losses(rows, color="quantizer", order=list(names.values()),
+                      title=f"{model}, 3 bits, groups of 64").save(path.format(model))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", default=os.path.join(quality_text.ROOT, ".quality"))
@@ -130,6 +147,7 @@ def main():
         out = csv.writer(f, lineterminator="\n")
         out.writerow("model method calibration bits group draw bpw language base_bpb loss_bpb low_bpb high_bpb".split())
         out.writerows(row for result in results for row in result.rows)
+    plot(results, os.path.join(os.path.dirname(args.out), "quality_{}.svg"))
     for result in results:
         for bits in (4, 3):
             for group in ("64", "channel"):
