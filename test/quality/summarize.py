@@ -122,7 +122,8 @@ def print_table(results, bits, group):
 def plot(results, path):
     """The losses of the main quantizers at 3 bits, groups of 64: a panel a model, the first draw."""
     from qdisp import plot as charts
-    names = {"rtn.none": "RTN", "gptq.english": "GPTQ, English", "gptq.mix": "GPTQ, even mix", "gptq.fair": "GPTQ, fair"}
+    names = {"rtn.none": "RTN", "gptq.english": "GPTQ, English", "gptq.mix": "GPTQ, even mix",
+             "gptq.fair": "GPTQ, fair"}
     columns = {c: [] for c in ("language", "quantizer", "model", "loss_bpb", "low_bpb", "high_bpb")}
     for result in results:
         for model, method, calibration, bits, group, draw, _, language, _, *losses in result.rows:
