@@ -373,6 +373,11 @@ static qdisp_status plan_rtn(inputs *in) { return plan_by(in, "rtn", 8); }
 static qdisp_status plan_aciq(inputs *in) { return plan_by(in, "aciq", QDISP_GROUP_TENSOR); }
 static qdisp_status plan_laaciq(inputs *in) { return plan_by(in, "la-aciq", QDISP_GROUP_CHANNEL); }
 static qdisp_status plan_smoothquant(inputs *in) { return plan_by(in, "smoothquant", QDISP_GROUP_CHANNEL); }
+static qdisp_status plan_mse(inputs *in) { return plan_by(in, "mse", 8); }
+static qdisp_status plan_percentile(inputs *in) { return plan_by(in, "percentile", QDISP_GROUP_TENSOR); }
+static qdisp_status plan_kl(inputs *in) { return plan_by(in, "kl", QDISP_GROUP_CHANNEL); }
+static qdisp_status plan_hqq(inputs *in) { return plan_by(in, "hqq", 8); }
+static qdisp_status plan_nf4(inputs *in) { return plan_by(in, "nf4", 8); }
 static qdisp_status plan_awq(inputs *in) { return plan_by(in, "awq", 8); }
 static qdisp_status pack(inputs *in) {
     static float w[8 * 50];
@@ -600,6 +605,11 @@ static const struct job {
     {"plan_rtn", plan_rtn, {open_model}},
     {"plan_aciq", plan_aciq, {open_model}},
     {"plan_laaciq", plan_laaciq, {open_model, open_tokenizer, open_corpus, open_calib}},
+    {"plan_mse", plan_mse, {open_model, open_tokenizer, open_corpus, open_calib}},
+    {"plan_percentile", plan_percentile, {open_model}},
+    {"plan_kl", plan_kl, {open_model}},
+    {"plan_hqq", plan_hqq, {open_model}},
+    {"plan_nf4", plan_nf4, {open_model}},
     {"plan_awq", plan_awq, {open_model, open_tokenizer, open_corpus, open_calib}},
     {"pack", pack, {NULL}},
     {"apply", apply, {open_model, open_plan}},
